@@ -193,7 +193,8 @@ class Gradient:
     are the cotangents of the inputs `targets`, in order. Cotangents nobody produced are zeros.
     `predict`, where there is one, makes the program of a backward that asks for prediction; it gets
     those in `also_saved` after the others. `leads`: of each result, the inputs that take part in
-    it; if empty, all do. What takes no part in what backward began at is left alone."""
+    it; if empty, all do. What takes no part in what backward began at is left alone. `rows`: of
+    each target the output that says which rows its cotangent is, or -1; if empty, all are whole."""
 
     def __init__(
         self,
@@ -204,6 +205,7 @@ class Gradient:
         predict: Callable[[], Program] | None = None,
         also_saved: Iterable[tuple[str, int]] = (),
         leads: Iterable[Iterable[int]] = (),
+        rows: Iterable[int] = (),
     ) -> None: ...
 
 class RandomKey:
@@ -472,6 +474,14 @@ def is_training() -> bool: ...
 def set_sum_operator(
     operator_id: int, attributes_id: int
 ) -> tuple[int, int]: ...  # adds two cotangents
+def set_rows_operators(
+    join: int, join_attributes: int, add: int, add_attributes: int
+) -> None: ...  # join along the first axis; (array, numbers of rows, rows) -> their sum
+def set_rows_type(type: type) -> None: ...  # of gradients by rows
+def write_rows(target: NDArray, rows: NDArray, values: NDArray) -> None:
+    """Overwrite rows of `target`, by their numbers (int64), in place and in the engine's order.
+    Nothing else of it is touched. On the host only."""
+
 def backward(
     heads: Iterable[NDArray],
     head_grads: Iterable[NDArray | None],

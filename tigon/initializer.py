@@ -438,10 +438,10 @@ class Load(NamesWrongTypes):
     def __init__(self, param: Any, default_init: Any = None, verbose: bool = False) -> None:
         source = "the dictionary"
         if not isinstance(param, Mapping):
-            from tigon import nd
+            from tigon.nd.files import load_dense
 
             source = os.fsdecode(param)
-            param = nd.load(param)
+            param = load_dense(param)
             check(
                 isinstance(param, Mapping),
                 "initializer.Load",

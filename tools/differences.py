@@ -303,9 +303,8 @@ assert first.pad == 0 and first.data[0].asnumpy().tolist() == [4, 0]
     ),
     Difference(
         "`CSVIter` and `LibSVMIter` from epoch to epoch",
-        "the next epoch leaves out the rows that filled up the last batch; batches of LibSVMIter "
-        "are sparse",
-        "every epoch is whole; batches are dense",
+        "the next epoch leaves out the rows that filled up the last batch",
+        "every epoch is whole",
         """
 with tempfile.TemporaryDirectory() as folder:
     path = f"{folder}/rows"
@@ -316,6 +315,41 @@ with tempfile.TemporaryDirectory() as folder:
     rows.reset()
     assert first == [(batch.label[0].asnumpy().tolist(), batch.pad) for batch in rows]
     assert first == [([1, 2], 0), ([3, 1], 1)] and rows.provide_data[0].shape == (2, 2)
+""",
+    ),
+    Difference(
+        "the array of a `Parameter` of `stype='row_sparse'`",
+        "`data()` is refused, and `row_sparse_data` asks a store, which a `Trainer` has to have; "
+        "such parameters cannot be hybridized",
+        "`data()` is its array, which is dense; `row_sparse_data` gives rows of that, and needs no "
+        "`Trainer`; blocks hybridize",
+        """
+weight = gluon.Parameter("weight", shape=(4, 2), init="ones", stype="row_sparse")
+weight.initialize()
+assert weight.row_sparse_data(nd.array([2, 0])).indices.asnumpy().tolist() == [0, 2]
+assert weight.data().shape == (4, 2)
+net = gluon.contrib.nn.SparseEmbedding(4, 2)
+net.initialize()
+net.hybridize()
+with autograd.record():
+    loss = net(nd.array([1])).sum()
+loss.backward()
+assert net.weight.grad().stype == "row_sparse"
+""",
+    ),
+    Difference(
+        "symbols of sparse arrays: `sym.sparse`",
+        "graphs carry storages",
+        "graphs are dense; a sparse array that is bound becomes a dense one, which a notice says",
+        """
+import warnings
+
+x = mx.sym.sparse.dot(mx.sym.var("x", stype="csr"), mx.sym.var("w"))
+matrix = nd.array([[0, 2], [0, 0]]).tostype("csr")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    bound = x.bind(mx.cpu(), {"x": matrix, "w": nd.ones((2, 1))})
+assert bound.forward()[0].asnumpy().tolist() == [[2], [0]]
 """,
     ),
     Difference(

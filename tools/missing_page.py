@@ -16,9 +16,8 @@ Written by `make docs` from `tigon/base/absent.py`. Names of MXNet 1.9.1, and of
 programs bring from elsewhere, that are not there, with the nearest thing that is. Whoever asks for
 one is told the same by an `AttributeError`.
 
-An argument that asks for what is missing is refused, never ignored: sparse storage, several
-machines, a gpu (there is no backend for one: `mx.num_gpus()` is 0, and every `ctx=mx.gpu()` says
-so).
+An argument that asks for what is missing is refused, never ignored, as a gpu is (there is no
+backend for one: `mx.num_gpus()` is 0, and every `ctx=mx.gpu()` says so).
 """
 
 

@@ -277,7 +277,8 @@ PyObject* get_storage_id(PyObject* self, void*) {
 PyObject* get_offset(PyObject* self, void*) { return PyLong_FromLongLong(as_array(self)->offset); }
 PyObject* get_grad(PyObject* self, void*) {
   Array* array = as_array(self);
-  PyObject* grad = array->leaf ? as_object(array->leaf->grad.get()) : nullptr;
+  Leaf* leaf = array->leaf.get();
+  PyObject* grad = !leaf ? nullptr : leaf->rows ? leaf->rows : as_object(leaf->grad.get());
   if (!grad) grad = Py_None;
   Py_INCREF(grad);
   return grad;

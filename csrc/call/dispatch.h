@@ -71,6 +71,10 @@ class GradientRule {
   uint32_t own_saved = 0;                        // those after the first few are for `predict`
   std::vector<uint32_t> cotangents;
   std::vector<uint32_t> targets;
+  // Of each target, the output that says which rows its cotangent is; -1 of whole ones. Empty: all
+  // are whole.
+  std::vector<int64_t> rows;
+  int64_t rows_of(size_t target) const { return rows.empty() ? -1 : rows[target]; }
   // Of each visible output, by input: whether it takes part in it. Empty: all do.
   std::vector<std::vector<bool>> leads;
   nb::object compile;
@@ -124,6 +128,9 @@ ArrayRef invoke_binary(int64_t operator_id, int64_t attributes_id, Array* a, Arr
 
 // Copies, ordered by the engine.
 void copy_array(Array* from, Array* to);
+// In place: rows of the target, by their numbers, take these values. Nothing else is read or
+// written.
+void write_rows(Array* rows, Array* values, Array* target);
 void fill_array(Array* array, double value);  // small set of constants: 0 and 1
 // The values on another device: of the host's memory a view, else a copy.
 ArrayRef placed_on(Array* array, uint8_t device);

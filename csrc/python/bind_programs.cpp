@@ -321,7 +321,7 @@ void bind_programs(nb::module_& m) {
           [](GradientRule* rule, const std::vector<std::pair<std::string, uint32_t>>& saved,
              std::vector<uint32_t> cotangents, std::vector<uint32_t> targets, nb::object compile,
              nb::object predict, const std::vector<std::pair<std::string, uint32_t>>& also_saved,
-             const std::vector<std::vector<uint32_t>>& leads) {
+             const std::vector<std::vector<uint32_t>>& leads, std::vector<int64_t> rows) {
             translated([&] {
               std::vector<std::pair<bool, uint32_t>> kept;
               for (auto* list : {&saved, &also_saved}) {
@@ -336,7 +336,10 @@ void bind_programs(nb::module_& m) {
               rule->saved = std::move(kept);
               rule->own_saved = static_cast<uint32_t>(saved.size());
               rule->cotangents = std::move(cotangents);
+              if (!rows.empty() && rows.size() != targets.size())
+                throw InternalError("Gradient.rows: expected one number for each target");
               rule->targets = std::move(targets);
+              rule->rows = std::move(rows);
               rule->compile = std::move(compile);
               rule->predict = std::move(predict);
               for (const std::vector<uint32_t>& inputs : leads) {
@@ -349,7 +352,7 @@ void bind_programs(nb::module_& m) {
             });
           },
           "saved"_a, "cotangents"_a, "targets"_a, "compile"_a, "predict"_a = nb::none(),
-          "also_saved"_a = nb::list(), "leads"_a = nb::list())
+          "also_saved"_a = nb::list(), "leads"_a = nb::list(), "rows"_a = nb::list())
       .def_prop_ro("saved",
                    [](const GradientRule& rule) {
                      nb::list saved;
@@ -358,7 +361,8 @@ void bind_programs(nb::module_& m) {
                      return saved;
                    })
       .def_ro("cotangents", &GradientRule::cotangents)
-      .def_ro("targets", &GradientRule::targets);
+      .def_ro("targets", &GradientRule::targets)
+      .def_ro("rows", &GradientRule::rows);
   gradient_type = gradient.ptr();
 
   m.def(

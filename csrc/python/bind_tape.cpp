@@ -135,6 +135,22 @@ void bind_tape(nb::module_& m) {
   m.def("is_training", is_training);
   m.def("set_sum_operator", set_sum_operator);
   m.def(
+      "set_rows_operators",
+      [](int64_t join, int64_t join_attributes, int64_t add, int64_t add_attributes) {
+        set_rows_operators({join, join_attributes, add, add_attributes});
+      },
+      "join"_a, "join_attributes"_a, "add"_a, "add_attributes"_a);
+  m.def("set_rows_type", [](nb::type_object type) { set_rows_type(type.ptr()); });
+  m.def(
+      "write_rows",
+      [](nb::object target, nb::object rows, nb::object values) {
+        translated([&] {
+          write_rows(expect_array(rows, "write_rows"), expect_array(values, "write_rows"),
+                     expect_array(target, "write_rows"));
+        });
+      },
+      "target"_a, "rows"_a, "values"_a);
+  m.def(
       "backward",
       [](nb::object heads, nb::object head_grads, bool retain_graph, nb::object variables,
          bool predict) {

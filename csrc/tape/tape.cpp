@@ -18,6 +18,8 @@ uint64_t live_nodes = 0;
 uint64_t next_sequence = 1;
 int64_t sum_operator = -1;
 int64_t sum_attributes = 0;
+RowsOperators rows_operators{-1, 0, -1, 0};
+PyObject* rows_type = nullptr;
 
 class RecordingOff {
  public:
@@ -39,6 +41,13 @@ uint64_t tape_node_count() { return live_nodes; }
 
 std::pair<int64_t, int64_t> set_sum_operator(int64_t operator_id, int64_t attributes_id) {
   return {std::exchange(sum_operator, operator_id), std::exchange(sum_attributes, attributes_id)};
+}
+
+void set_rows_operators(RowsOperators operators) { rows_operators = operators; }
+
+void set_rows_type(PyObject* type) {
+  Py_INCREF(type);
+  Py_XDECREF(std::exchange(rows_type, type));
 }
 
 // --------------------------------------------------------------------------------------- nodes
@@ -115,10 +124,11 @@ void mark_variable(Array* array, PyObject* grad, const char* request) {
   check_not_donated(array);
   if (grad == Py_None && kind != Leaf::Null)
     throw UserError("attach_grad: grad_req '" + name + "' needs an array for the gradient");
-  if (grad != Py_None && !is_array(grad))
+  bool by_rows = rows_type && reinterpret_cast<PyObject*>(Py_TYPE(grad)) == rows_type;
+  if (grad != Py_None && !is_array(grad) && !by_rows)
     throw UserError(std::string("attach_grad: the gradient must be an NDArray; given ") +
                     Py_TYPE(grad)->tp_name);
-  if (grad != Py_None && as_array(grad)->type.get() != array->type.get())
+  if (grad != Py_None && !by_rows && as_array(grad)->type.get() != array->type.get())
     throw UserError("attach_grad: the gradient must be " + array->type->text() + "; given " +
                     as_array(grad)->type->text());
   if (grad == as_object(array)) throw UserError("attach_grad: an array cannot be its own gradient");
@@ -129,7 +139,12 @@ void mark_variable(Array* array, PyObject* grad, const char* request) {
     return;
   }
   array->leaf = Ref<Leaf>(new Leaf);
-  array->leaf->grad = ArrayRef::borrow(as_array(grad));
+  if (by_rows) {
+    Py_INCREF(grad);
+    array->leaf->rows = grad;
+  } else {
+    array->leaf->grad = ArrayRef::borrow(as_array(grad));
+  }
   array->leaf->request = kind;
   array->leaf->variable = array;
 }
@@ -162,6 +177,7 @@ namespace {
 struct Cotangent {
   ArrayRef array;
   bool owned = false;  // nobody else sees it: sums may go into it
+  ArrayRef rows;       // if there, the rows of the value that these are, some perhaps several times
 };
 
 class Walk {
@@ -201,7 +217,7 @@ class Walk {
       value = {new_array(head->type), true};
       fill_array(value.array.get(), 1);
     }
-    deliver(head->node, head->leaf, head->output, std::move(value));
+    deliver(head->node, head->leaf, head->output, head->type, std::move(value));
   }
 
   void run() {
@@ -234,7 +250,9 @@ class Walk {
     if (!variables_) keep_what_is_written();
     for (auto& [leaf, state] : leaves_) {
       if (variables_) continue;
-      if (state.total.array) {
+      if (leaf->rows) {
+        if (state.total.array || leaf->request == Leaf::Write) give_rows(*leaf, state.total);
+      } else if (state.total.array) {
         store(*leaf, state.total.array.get());
       } else if (!state.written && leaf->request == Leaf::Write) {
         store(*leaf, zeros(leaf->grad->type).get());  // reached with a slope of 0 alone
@@ -301,11 +319,53 @@ class Walk {
       into = std::move(value);
       return;
     }
+    if (into.rows && value.rows) {
+      into = {joined(into.array, value.array), true, joined(into.rows, value.rows)};
+      return;
+    }
+    if (into.rows) std::swap(into, value);
+    if (value.rows) {
+      into = {with_rows_added(into, value), true};
+      return;
+    }
     if (sum_operator < 0) throw InternalError("backward: no sum operator is set");
     if (!into.owned && value.owned) std::swap(into, value);
     Array* out = into.owned && into.array->storage->exclusive() ? into.array.get() : nullptr;
     into = {invoke_binary(sum_operator, sum_attributes, into.array.get(), value.array.get(), out),
             true};
+  }
+
+  static ArrayRef joined(const ArrayRef& first, const ArrayRef& second) {
+    if (rows_operators.join < 0) throw InternalError("backward: no operators of rows are set");
+    return invoke_binary(rows_operators.join, rows_operators.join_attributes, first.get(),
+                         second.get(), nullptr);
+  }
+
+  static ArrayRef with_rows_added(const Cotangent& whole, const Cotangent& part) {
+    if (rows_operators.add < 0) throw InternalError("backward: no operators of rows are set");
+    PyObject* operands[] = {as_object(whole.array.get()), as_object(part.rows.get()),
+                            as_object(part.array.get())};
+    std::vector<ArrayRef> outputs(1);
+    if (whole.owned && whole.array->storage->exclusive()) outputs[0] = whole.array;
+    nb::object made = nb::steal(
+        invoke_with(rows_operators.add, rows_operators.add_attributes, operands, 3, outputs));
+    if (!made) throw nb::python_error();
+    return ArrayRef::borrow(as_array(made.ptr()));
+  }
+
+  static Cotangent whole(Cotangent value, const TypeRef& type) {
+    if (!value.rows) return value;
+    return {with_rows_added({zeros(type), true}, value), true};
+  }
+
+  static void give_rows(Leaf& leaf, const Cotangent& total) {
+    auto object = [](const ArrayRef& array) { return array ? as_object(array.get()) : Py_None; };
+    PyObject* arguments[] = {leaf.rows, object(total.rows), object(total.array),
+                             leaf.request == Leaf::Add ? Py_True : Py_False};
+    static PyObject* name = PyUnicode_InternFromString("_receive");
+    nb::object done = nb::steal(
+        in_python([&] { return PyObject_VectorcallMethod(name, arguments, 4, nullptr); }));
+    if (!done) throw nb::python_error();
   }
 
   // Of a node that takes part with this output.
@@ -323,12 +383,17 @@ class Walk {
 
   // Gradients are where their values are; what computed them may be elsewhere.
   void deliver(const Edge& edge, Cotangent value) {
-    if (edge.type && value.array->type->device != edge.type->device)
-      value = {placed_on(value.array.get(), edge.type->device), value.owned};
-    deliver(edge.node, edge.leaf, edge.output, std::move(value));
+    if (edge.type && value.array->type->device != edge.type->device) {
+      uint8_t device = edge.type->device;
+      if (value.rows) value.rows = placed_on(value.rows.get(), device);
+      value.array = placed_on(value.array.get(), device);
+    }
+    deliver(edge.node, edge.leaf, edge.output, edge.type, std::move(value));
   }
 
-  void deliver(const Ref<Node>& node, const Ref<Leaf>& leaf, uint32_t output, Cotangent value) {
+  void deliver(const Ref<Node>& node, const Ref<Leaf>& leaf, uint32_t output, const TypeRef& type,
+               Cotangent value) {
+    if (node || (leaf && (variables_ || !leaf->rows))) value = whole(std::move(value), type);
     if (node) {
       State& state = state_of(node, output);
       state.fed = true;
@@ -343,7 +408,7 @@ class Walk {
     }
     if (leaf->request == Leaf::Null) return;
     LeafState& state = leaf_state(leaf);
-    if (state.total.array || (!state.written && !direct(*leaf))) {
+    if (leaf->rows || state.total.array || (!state.written && !direct(*leaf))) {
       accumulate(state.total, std::move(value));
     } else if (state.written || leaf->request == Leaf::Add) {
       if (sum_operator < 0) throw InternalError("backward: no sum operator is set");
@@ -399,7 +464,8 @@ class Walk {
       Array* total = state.total.array.get();
       if (!total || state.total.owned) continue;
       for (auto& [other, unused] : leaves_) {
-        if (other == leaf || other->request == Leaf::Null || other->grad->storage != total->storage)
+        if (other == leaf || other->rows || other->request == Leaf::Null ||
+            other->grad->storage != total->storage)
           continue;
         ArrayRef own = new_array(total->type);
         copy_array(total, own.get());
@@ -523,7 +589,8 @@ class Walk {
       throw InternalError("backward of " + node_name(node) + ": the program has too few outputs");
     std::vector<ArrayRef> outputs(program.outputs.size());
     for (size_t index = 0; index < rule.targets.size(); ++index) {
-      if (state.leads_to(rule.targets[index]) && can_write_directly(node, rule, index)) {
+      if (rule.rows_of(index) < 0 && state.leads_to(rule.targets[index]) &&
+          can_write_directly(node, rule, index)) {
         Leaf& leaf = *node.edges()[rule.targets[index]].leaf;
         bool fits = program.outputs[index].get() == leaf.grad->type->plain;
         if (fits && is_reachable(leaf.grad.get(), inputs)) outputs[index] = leaf.grad;
@@ -548,6 +615,10 @@ class Walk {
         leaf_state(edge.leaf).written = true;
         continue;
       }
+      if (int64_t rows = rule.rows_of(index); rows >= 0) {
+        deliver(edge, {std::move(outputs[index]), true, outputs.at(static_cast<size_t>(rows))});
+        continue;
+      }
       check_target(node, rule.targets[index], outputs[index].get());
       deliver(edge, {std::move(outputs[index]), true});
     }
@@ -562,6 +633,7 @@ class Walk {
   bool can_write_directly(Node& node, const GradientRule& rule, size_t target) {
     Edge& edge = node.edges()[rule.targets[target]];
     if (variables_ || edge.node || !edge.leaf || edge.leaf->request != Leaf::Write) return false;
+    if (edge.leaf->rows) return false;
     auto found = leaves_.find(edge.leaf.get());
     if (found != leaves_.end() && (found->second.written || found->second.total.array))
       return false;

@@ -16,10 +16,15 @@ class GradientRule;
 // A variable with an attached gradient.
 struct Leaf {
   uint32_t references = 0;
-  ArrayRef grad;
+  ArrayRef grad;             // null where `rows` is there
+  PyObject* rows = nullptr;  // owned: the gradient by rows, which is a Python object
   enum Request : uint8_t { Null, Write, Add } request = Null;
   Array* variable = nullptr;  // not owned; null once it is gone
 
+  Leaf() = default;
+  Leaf(const Leaf&) = delete;
+  Leaf& operator=(const Leaf&) = delete;
+  ~Leaf() { Py_XDECREF(rows); }
   void retain() { ++references; }
   void release() {
     if (--references == 0) delete this;
@@ -98,6 +103,17 @@ std::string node_name(const Node& node);
 
 // Returns what was set before.
 std::pair<int64_t, int64_t> set_sum_operator(int64_t operator_id, int64_t attributes_id);
+
+// Of cotangents by rows: what joins two of them along the first axis, and what adds rows to an
+// array (array, numbers of rows, rows); each an operator and its attributes.
+struct RowsOperators {
+  int64_t join, join_attributes, add, add_attributes;
+};
+void set_rows_operators(RowsOperators operators);
+// The class of gradients by rows. Its `_receive(rows, values, adds)` takes over what a walk has
+// found: numbers of rows and these, which may stand several times; None and an array; or None
+// twice, where the slope is 0.
+void set_rows_type(PyObject* type);
 
 // New references, or an empty vector when the attached gradients were filled instead. `predict`:
 // the gradient of what each call computes in prediction, whatever mode it was recorded in.

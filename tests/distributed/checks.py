@@ -290,6 +290,85 @@ def stores_tell_who_differs() -> None:
         store.load_optimizer_states("/nowhere/at.all")
 
 
+@check
+def rows_alone_travel() -> None:
+    shape, dtype = (100_000, 4), "float32"
+    store, local = mx.kv.create("dist_sync"), mx.kv.create("local")
+    for one in (store, local):
+        one.init(["s", "d"], [nd.sparse.zeros("row_sparse", shape), nd.ones(shape)])
+    for step in range(3):
+        if step == 1:  # from here on rows of weights are moved, before that they are replaced
+            for one in (store, local):
+                one.set_optimizer(mx.optimizer.SGD(learning_rate=0.5, momentum=0.9, wd=0.1))
+        rng = np.random.default_rng(step)
+        every = [  # rank r has r rows, of which those of several meet in row 7
+            nd.sparse.row_sparse_array(
+                (
+                    rng.standard_normal((rank, 4)).astype(dtype),
+                    [7, *range(10 * rank, 11 * rank - 1)][:rank],
+                ),
+                shape=shape,
+            )
+            for rank in range(SIZE)
+        ]
+        before = mx.runtime.stats()["row_bytes_sent"]
+        store.push(["s", "d"], [every[RANK], every[RANK]])
+        sent = mx.runtime.stats()["row_bytes_sent"] - before
+        assert sent == 2 * (8 + RANK * (8 + 4 * 4)), sent  # a number of rows, their numbers, they
+        local.push(["s", "d"], [every, every])
+        for key in ("s", "d"):
+            ids = nd.array([7, 10, 20, 30, 5, RANK])
+            made, expected = (nd.sparse.zeros("row_sparse", shape) for _ in range(2))
+            store.row_sparse_pull(key, out=made, row_ids=ids)
+            local.row_sparse_pull(key, out=expected, row_ids=ids)
+            assert (made.indices.asnumpy() == np.unique(ids.asnumpy())).all()
+            np.testing.assert_array_equal(made.asnumpy(), expected.asnumpy())
+            same_on_all(pulled(store, key, shape))
+    assert mx.runtime.stats()["row_bytes_sent"] - before < 1000  # pulls ask nobody
+    values = nd.sparse.row_sparse_array((np.ones((1, 4)) * RANK, [RANK]), shape=shape, dtype=dtype)
+    store.init("r", values)  # those of rank 0
+    assert pulled(store, "r", shape).asnumpy().sum() == 0
+    store.push("d", nd.zeros(shape) if RANK else nd.sparse.zeros("row_sparse", shape))
+    same_on_all(pulled(store, "d", shape))
+    store = mx.kv.create("dist_sync")
+    store.init("w", nd.ones(shape))
+    with refused("ranks differ", "KVStore.push by rows of 'w' rows of float32 (100000, 4)"):
+        store.push("w", nd.ones(shape) if RANK == SIZE - 1 else every[RANK])
+        pulled(store, "w", shape).wait_to_read()
+
+
+@check
+def sparse_gradients_train_as_in_one_process() -> None:
+    ids = [[7, rank, 7][:rank] for rank in range(SIZE)]  # none on rank 0
+    for on_store in (True, False):
+        for name in ("sgd", "adam"):
+            made = []
+            for alone in (False, True):
+                net = gluon.nn.HybridSequential()
+                net.add(gluon.nn.Embedding(50, 3, sparse_grad=True), gluon.nn.Dense(2, in_units=3))
+                net.initialize(mx.init.One())
+                net.hybridize()
+                settings = {"learning_rate": 0.1, "wd": 0.01}
+                settings |= {"momentum": 0.9} if name == "sgd" else {}
+                trainer = gluon.Trainer(
+                    net.collect_params(),
+                    name,
+                    settings,
+                    kvstore=None if alone else "dist_sync",
+                    update_on_kvstore=None if alone else on_store,
+                )
+                for _ in range(3):
+                    own = [one for rank in ids for one in rank] if alone else ids[RANK]
+                    with autograd.record():
+                        loss = (net(nd.array(own, dtype="int32").reshape((len(own),))) ** 2).sum()
+                    loss.backward()
+                    trainer.step(SIZE)
+                made.append([p.data() for p in net.collect_params().values()])
+            for one, other in zip(*made, strict=True):
+                np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=1e-5)
+            same_on_all(*made[0])
+
+
 # -------------------------------------------------------------------------------- training
 
 

@@ -286,10 +286,6 @@ REFUSALS = [
         "ShardedBatchSampler: rank: expected a number from 0 to 1; given 2",
     ),
     (
-        lambda: store().row_sparse_pull("w", out=nd.ones(2), row_ids=nd.ones(1)),
-        "KVStore.row_sparse_pull: expected out to be row-sparse, and arrays are dense here; use pull, and take the rows with nd.take",
-    ),
-    (
         lambda: store().set_gradient_compression({"type": "float16", "threshold": 1}),
         "set_gradient_compression: expected type alone; given threshold, too",
     ),

@@ -271,9 +271,15 @@ def csr(version=2, code=6, begins=(0, 0, 2, 2, 3), columns=(1, 0, 1), stored=(3,
 
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("code", [4, 6])
-def test_sparse_arrays_are_read_as_dense_ones(version, code):
+def test_sparse_arrays_are_read_as_such(version, code):
     content = listing([row_sparse(version, code), csr(version, code), record(2, X, 0)])
     by_rows, by_elements, plain = nd.load_frombuffer(content)
+    assert [array.stype for array in (by_rows, by_elements)] == ["row_sparse", "csr"]
+    assert by_rows.indices.asnumpy().tolist() == [1, 3]
+    assert [array.tolist() for array in params.read(content, "memory")[:2]] == [
+        ROWS,
+        by_elements.asnumpy().tolist(),
+    ]
     assert by_rows.asnumpy().tolist() == ROWS
     assert by_elements.asnumpy().tolist() == [[0, 0], [1, 2], [0, 0], [0, 4]]
     assert plain.asnumpy().tolist() == X.tolist()
@@ -321,10 +327,47 @@ def test_sparse_arrays_that_fit_nothing(kind):
         nd.load_frombuffer(content, "evil")
 
 
-def test_a_sparse_array_does_not_decide_how_much_memory_is_asked_for():
-    content = listing([row_sparse(dims=(2**40, 2))])
+WRITTEN_BY_MXNET = bytes.fromhex(
+    """
+    120100000000000000000000000000000200000000000000c9fa93f9020000000100000002000000
+    00000000020000000200000000000000020000000000000001000000000000000100000006000000
+    01000000030000000000000006000000010000000200000000000000000000000000f03f00000000
+    00000040000000000000000001000000000000000200000000000000010000000000000000000000
+    00000000c9fa93f90100000002000000010000000000000002000000000000000200000003000000
+    00000000020000000000000001000000000000000100000006000000010000000100000000000000
+    000000000000f03f0000000000000040010000000000000002000000000000000100000000000000
+    63010000000000000072
+    """
+)
+"""Of mxnet 1.9.1: nd.save of a csr and a row-sparse array, by the names c and r."""
+
+
+def test_sparse_arrays_are_written_as_mxnet_writes_them(tmp_path):
+    matrix = nd.sparse.csr_matrix(np.array([[0, 1.0], [2, 0]]))
+    rows = nd.sparse.row_sparse_array((np.array([[1.0, 2]]), np.array([1])), shape=(3, 2))
+    nd.save(str(tmp_path / "x"), {"c": matrix, "r": rows})
+    assert (tmp_path / "x").read_bytes() == WRITTEN_BY_MXNET
+    again = nd.load(str(tmp_path / "x"))
+    assert {name: array.stype for name, array in again.items()} == {"c": "csr", "r": "row_sparse"}
+    assert again["c"].asnumpy().tolist() == [[0, 1], [2, 0]]
+    assert again["r"].asnumpy().tolist() == [[0, 0], [1, 2], [0, 0]]
+    nd.save(str(tmp_path / "x.safetensors"), again)  # has dense arrays only
+    assert nd.load(str(tmp_path / "x.safetensors"))["r"].stype == "default"
+
+
+def test_a_sparse_array_does_not_decide_how_much_memory_is_asked_for(tmp_path):
+    nothing = sparse_record(2, 2, (0,), (2**40, 2), [], numbers([], 6), numbers([], 6))
     with pytest.raises(mx.TigonError) as told:
-        nd.load_frombuffer(content, "evil")
+        nd.load_frombuffer(listing([nothing]), "evil")
+    assert str(told.value) == (
+        f"load: expected fewer than {2**24} rows of a matrix of which nothing is stored; given "
+        f"{2**40}; is the file damaged?"
+    )
+    content = listing([row_sparse(dims=(2**40, 2))])
+    (found,) = nd.load_frombuffer(content, "evil")
+    assert found.shape == (2**40, 2) and found.data.shape == (2, 2)
+    with pytest.raises(mx.TigonError) as told:
+        params.read(content, "evil")
     assert str(told.value) == (
         f"evil: at byte 24: up to here its sparse arrays would take {2**43} bytes as dense ones; "
         f"a file of {len(content)} bytes is trusted with {2**24}; take the parts: "

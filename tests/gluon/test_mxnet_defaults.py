@@ -286,6 +286,7 @@ def test_what_is_given_by_position_is_what_it_is_given_for(name: str) -> None:
         optimizer = kind(*values)
         for argument, value in zip(names, values, strict=True):
             if argument == "lazy_update":
+                assert optimizer.lazy_update
                 continue
             held = {"learning_rate": "lr"}.get(argument, argument)
             assert getattr(optimizer, held) == value

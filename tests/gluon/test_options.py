@@ -395,8 +395,9 @@ def test_embedding() -> None:
         y = layer(nd.array([3, 0]))
         assert y.dtype == np.float64
         assert np.array_equal(y.asnumpy(), layer.weight.data().asnumpy()[[3, 0]])
-    with pytest.raises(mx.TigonError, match="leave sparse_grad at False"):
-        nn.Embedding(4, 3, sparse_grad=True)
+    for sparse_grad in (False, True):  # see test_sparse_gradients.py
+        stored = nn.Embedding(4, 3, sparse_grad=sparse_grad).weight.grad_stype
+        assert stored == ("row_sparse" if sparse_grad else "default")
 
 
 @pytest.mark.parametrize("split", ["columns", "rows"])

@@ -461,7 +461,7 @@ def test_what_a_store_refuses(tmp_path: Path) -> None:
         ),
         (
             lambda: store.row_sparse_pull("w", nd.ones((2,)), row_ids=nd.ones((1,))),
-            "KVStore.row_sparse_pull: expected out to be row-sparse, and arrays are dense here; use pull, and take the rows with nd.take",
+            "KVStore.row_sparse_pull: key 'w': expected out to be row-sparse; given a dense array; use pull, or nd.sparse.zeros('row_sparse', shape)",
         ),
         (
             lambda: store.set_gradient_compression({"type": "2bit"}),

@@ -171,7 +171,7 @@ MODULES = {
     ),
     "row ids": (
         lambda: ready.predict(samples(), sparse_row_id_fn=len),
-        "Module.predict: sparse_row_id_fn is for row-sparse parameters, and arrays are dense here; leave it out",
+        "Module.predict: sparse_row_id_fn is for row-sparse parameters, and those of modules are dense; leave it out",
     ),
     "default bucket": (
         lambda: mx.mod.BucketingModule(lambda key: (classifier(), ["data"], ["softmax_label"])),

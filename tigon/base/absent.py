@@ -19,7 +19,6 @@ class Absent(NamedTuple):
 
 _OPERATORS = (
     ("", "cumprod", "exp(cumsum(log(x))) where x is positive"),
-    ("", "cast_storage sparse_retain square_sum", "dense arrays"),
     (
         "contrib",
         "RROIAlign PSROIPooling DeformablePSROIPooling mrcnn_mask_target",
@@ -39,25 +38,12 @@ _OPERATORS = (
         "dgl_graph_compact dgl_subgraph",
         "dense arrays: take, one_hot and dot",
     ),
-    ("contrib", "SparseEmbedding", "Embedding, whose gradient is dense"),
+    ("contrib", "SparseEmbedding", "Embedding(sparse_grad=True)"),
     ("contrib", "SoftmaxOHEMOutput", "SoftmaxOutput(use_ignore=True) with labels of your choice"),
     ("contrib", "fft ifft", "numpy.fft of asnumpy()"),
     ("contrib", "group_adagrad_update", "mx.optimizer.AdaGrad"),
     ("contrib", "rand_zipfian", "numpy.random.zipf"),
     ("contrib", "count_sketch hawkesll getnnz edge_id", "operators, or mx.operator.CustomOp"),
-    ("sparse", "dot retain add", "dense arrays: dot, take, broadcast_add"),
-    (
-        "sparse",
-        "ElementWiseSum Embedding FullyConnected LinearRegressionOutput "
-        "LogisticRegressionOutput MAERegressionOutput abs adagrad_update adam_update add_n "
-        "arccos arccosh arcsin arcsinh arctan arctanh broadcast_add broadcast_div "
-        "broadcast_minus broadcast_mul broadcast_plus broadcast_sub cast_storage cbrt ceil "
-        "clip concat cos cosh degrees elemwise_add elemwise_div elemwise_mul elemwise_sub exp "
-        "expm1 fix floor ftrl_update gamma gammaln log log10 log1p log2 make_loss mean "
-        "negative norm radians relu rint round rsqrt sgd_mom_update sgd_update sigmoid sign "
-        "sin sinh slice sqrt square stop_gradient sum tan tanh trunc where zeros_like",
-        "the operator of that name, of dense arrays",
-    ),
     (
         "image",
         "random_crop random_resized_crop random_hue random_color_jitter",
@@ -111,12 +97,8 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon.sym", "reset_arrays", "zeros_like"),
     Absent("tigon.nd", "imdecode", "image.imdecode"),
     Absent("tigon.nd", "CachedOp", "HybridBlock.hybridize"),
-    Absent(
-        "tigon.nd.sparse",
-        "array zeros empty subtract multiply divide csr_matrix row_sparse_array CSRNDArray "
-        "RowSparseNDArray",
-        "dense arrays: nd.array, nd.zeros",
-    ),
+    Absent("tigon.sym", "cast_storage sparse_retain square_sum", "dense symbols"),
+    Absent("tigon.sym.sparse", "cast_storage retain add", "dense symbols: identity, take and +"),
     Absent("tigon.gluon.contrib.data", "text vision", "gluon.data of files of your own"),
     Absent("tigon.gluon.nn", "ReLU", 'nn.Activation("relu")'),
     Absent("tigon.gluon.nn", "SiLU", "nn.Swish()"),
@@ -164,7 +146,6 @@ TABLE: tuple[Absent, ...] = (
     Absent("tigon.optimizer", "SignSGD", "optimizer.Signum(momentum=0)"),
     Absent("tigon.optimizer", "GroupAdaGrad AdaBelief contrib", "optimizer.AdaGrad or Adam"),
     Absent("tigon.gluon.Block", "optimize_for", "hybridize"),
-    Absent("tigon.gluon.Parameter", "row_sparse_data list_row_sparse_data", "data and list_data"),
     Absent("tigon.sym.Symbol", "gradient", "Symbol.grad"),
     Absent("tigon.sym.Symbol", "optimize_for get_backend_symbol", "Symbol.compile"),
 )

@@ -1,5 +1,5 @@
 """MXNet's .params: lists of arrays, with or without names. Versions 1, 2, 3 and the oldest, which
-has no number, are read, sparse arrays as dense ones; version 2 is written."""
+has no number, are read; version 2 is written. Sparse arrays are read as such, or as dense ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PARTS = {0: 0, ROW_SPARSE: 1, CSR: 2}
 """Storage type -> how many arrays of positions stand beside the values."""
 
 
-def write(arrays: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> bytes:
+def write(arrays: Sequence[np.ndarray | Sparse] | Mapping[str, np.ndarray | Sparse]) -> bytes:
     """The bytes of a file.
 
     >>> read(write({"w": np.ones((2, 1), np.float32)}), "memory")
@@ -34,7 +34,8 @@ def write(arrays: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> bytes:
     values = list(arrays.values()) if isinstance(arrays, Mapping) else list(arrays)
     parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(values))]
     for array in values:
-        parts.extend(_write_array(np.asarray(array)))
+        sparse = isinstance(array, Sparse)
+        parts.extend(_write_sparse(array) if sparse else _write_array(np.asarray(array)))
     parts.append(struct.pack("<Q", len(names)))
     for name in names:
         encoded = written_name(name)
@@ -48,6 +49,24 @@ def _write_array(array: np.ndarray) -> list[bytes]:
     magic = V2 if array.ndim else V3
     head = struct.pack(f"<Iii{array.ndim}q", magic, 0, array.ndim, *array.shape)
     return [head, struct.pack("<iii", 1, 0, code), np.ascontiguousarray(array).tobytes()]
+
+
+def _write_sparse(array: Sparse) -> list[bytes]:
+    values = np.ascontiguousarray(array.values)
+    places = [array.indices] if array.pointers is None else [array.pointers, array.indices]
+    places = [np.ascontiguousarray(one, np.int64) for one in places]
+    storage = ROW_SPARSE if array.pointers is None else CSR
+    head = [struct.pack("<Ii", V2, storage), _long(values.shape), _long(array.shape)]
+    head.append(struct.pack("<iii", 1, 0, as_dtype(values.dtype).code))
+    head += [struct.pack("<i", _INT64) + _long(one.shape) for one in places]
+    return [*head, values.tobytes(), *[one.tobytes() for one in places]]
+
+
+def _long(shape: tuple[int, ...]) -> bytes:
+    return struct.pack(f"<i{len(shape)}q", len(shape), *shape)
+
+
+_INT64 = as_dtype("int64").code
 
 
 class Sparse(NamedTuple):

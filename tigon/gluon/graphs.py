@@ -34,6 +34,7 @@ from tigon.gluon.trace.guards import GuardSet
 from tigon.gluon.trace.path import Path, Places
 from tigon.gluon.trace.sources import Source, source_of
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
+from tigon.nd.stored.base import BaseSparseNDArray
 from tigon.ops import casting
 from tigon.program.cached_graph import CachedGraph, States, thread_states
 from tigon.program.lowered import CompiledGraph
@@ -430,6 +431,9 @@ class GraphCache:
         kind = call_kind(args)
         if kind is not None:
             return self.run(kind, args, args, shortcuts)
+        if nested.holds(args, BaseSparseNDArray):
+            fall_back(f"{self._block.name} is given sparse arrays, and runs as Python code")
+            return self._block._imperatively(args)
         found = nested_call_kind(args, tracing.freeze, tracing.freeze_attributes)
         check(
             found is not None,

@@ -81,7 +81,7 @@ _WORDS = {
     "running_variance_initializer": "how the running variance begins",
     "scale": "whether gamma is learned and multiplied",
     "smoothing_parameter": "the probability that the others have together",
-    "sparse_grad": "accepted as False: gradients are dense",
+    "sparse_grad": "whether the gradient is row-sparse: the rows alone that were used",
     "sparse_label": "whether labels are numbers of classes, and not distributions",
     "state_clip_max": "the upper limit of cells; None, as the lower one: there is none",
     "state_clip_min": "the lower limit of cells; None, as the upper one: there is none",

@@ -8,6 +8,7 @@ from typing import Any
 from tigon.base import check
 from tigon.kvstore.distributed import DistributedKVStore
 from tigon.kvstore.kvstore import KVStore
+from tigon.nd.stored import stype_of
 
 Lists = Sequence[Sequence[Any]]
 
@@ -61,6 +62,8 @@ class ThroughStore:
         fresh = [(index, arrays) for index, arrays in own if index not in self._left]
         if not fresh:
             return
+        if isinstance(self.store, DistributedKVStore) and self.updates:
+            self.store.by_rows.update(i for i, own in fresh if stype_of(own[0].grad) != "default")
         if isinstance(self.store, KVStore):
             indices, firsts = [index for index, _ in fresh], [arrays[0] for _, arrays in fresh]
             self.store.broadcast(indices, firsts, out=[list(arrays) for _, arrays in fresh])
@@ -97,7 +100,7 @@ class ThroughStore:
         if isinstance(self.store, KVStore):
             self.enter(indices, weights)
             self.store.push(list(indices), [list(own) for own in grads])
-            self.store.pull(list(indices), [list(own) for own in grads])
+            self.store.pull(list(indices), [list(own) for own in grads], ignore_sparse=False)
             return
         for index, own in zip(indices, grads, strict=True):
             self.store.pushpull(index, list(own), out=list(own))
@@ -108,7 +111,7 @@ class ThroughStore:
         self._begin(indices, weights)
         if isinstance(self.store, KVStore):
             self.store.push(list(indices), [list(own) for own in grads])
-            self.store.pull(list(indices), [list(own) for own in weights])
+            self.store.pull_moved(list(indices), [list(own) for own in weights])
         else:
             for index, own, arrays in zip(indices, grads, weights, strict=True):
                 self.store.pushpull(index, list(own), out=list(arrays))

@@ -34,6 +34,7 @@ from tigon.program.budget import budget_in_bytes
 from tigon.program.lowered import CompiledGraph
 from tigon.program.segments import joined
 from tigon.program.training import TrainingProgram
+from tigon.runtime.counters import fall_back
 from tigon.runtime.tracing import active, needs_arrays
 from tigon.sym.traced import ArraySymbol
 
@@ -156,6 +157,15 @@ class TrainStep:
             data, label = needs_arrays("runs a TrainStep", (data, label))
         if self.trainer._amp_loss_scaler is not None:
             self._refuse_scaling()
+        by_rows = self.trainer._by_rows
+        if by_rows:
+            fall_back(
+                f"{by_rows[0]._where} has a row-sparse gradient, whose number of rows no compiled "
+                "step knows: TrainStep runs as a loop"
+            )
+            with self._lock, autograd.pause(train_mode=True):
+                self._batch_size = batch_size
+                return self._imperatively((data, label))
         with self._lock, autograd.pause(train_mode=True):
             self._batch_size = batch_size
             return self._cached_graphs((data, label))
@@ -210,6 +220,13 @@ class TrainStep:
         trainer for the next `updates` steps, bias corrections and schedule included; later steps
         have those of the last one. See `HybridBlock.export_native` for the rest.
         """
+        by_rows = self.trainer._by_rows
+        check(
+            not by_rows,
+            self.name,
+            f"export_native: {by_rows[0]._where if by_rows else ''} has a row-sparse gradient, "
+            "which a library cannot hold; make the layer without sparse_grad",
+        )
         examples = () if data is None else (data, label)
         options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
         with self._lock, autograd.pause(train_mode=True):

@@ -229,6 +229,11 @@ class Trainer(NamesWrongTypes):
         self._update(batch_size, ignore_stale_grad, summing=False)
 
     @property
+    def _by_rows(self) -> list[Parameter]:
+        """The parameters whose gradients are row-sparse."""
+        return [p for p in self._params if p.grad_stype != "default" and p.grad_req != "null"]
+
+    @property
     def _ranks(self) -> int:
         """How many ranks share each step."""
         self._init_kvstore()
@@ -306,6 +311,7 @@ class Trainer(NamesWrongTypes):
             several = summing and len(grads) > 1
             used = [_summed(own) for own in zip(*grads, strict=True)] if several else grads[0]
             store = self._kvstore
+            used = [grad if type(grad) is nd.NDArray else grad.data for grad in used]
             agreed = store.on_any_rank if isinstance(store, DistributedKVStore) else bool
             return bool(self._amp_loss_scaler.overflows(used, agreed))
 
@@ -325,7 +331,12 @@ class Trainer(NamesWrongTypes):
             summing = False
         if contexts == 1:
             self._updater(indices, grads[0], firsts)
-        elif summing and self._optimizer.updates_by_formula and shares_memory(firsts[0]):
+        elif (
+            summing
+            and self._optimizer.updates_by_formula
+            and shares_memory(firsts[0])
+            and not self._by_rows
+        ):
             copies = [[arrays[i] for arrays in weights] for i in range(1, contexts)]
             flat = [grad for own in grads for grad in own]
             self._updater.update_all(indices, flat, firsts, copies)

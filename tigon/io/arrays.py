@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from tigon import nd
-from tigon.base import check
+from tigon.base import as_dtype, check
+from tigon.base.dtypes import numpy_type
 from tigon.io.batches import DataDesc, DataIter
+from tigon.nd.stored import CSRNDArray, csr_matrix
 from tigon.runtime import keys
 
 
 class NDArrayIter(DataIter):
-    """Batches of arrays in memory.
+    """Batches of arrays in memory: of `nd.sparse.CSRNDArray` such ones.
 
     `last_batch_handle`: "pad" fills the last batch from the beginning, "discard" drops it,
     "roll_over" keeps it for the next epoch, whose first batch it begins.
@@ -128,7 +130,7 @@ class NDArrayIter(DataIter):
 
     def _describe(self, arrays: Sequence[tuple[str, np.ndarray]]) -> list[DataDesc]:
         return [
-            DataDesc(name, (self.batch_size, *array.shape[1:]), array.dtype.type)
+            DataDesc(name, (self.batch_size, *array.shape[1:]), numpy_type(as_dtype(array.dtype)))
             for name, array in arrays
         ]
 
@@ -160,7 +162,12 @@ class NDArrayIter(DataIter):
         )
         places = np.arange(self.cursor, self.cursor + self.batch_size)
         indices = self._order.take(places, mode="wrap")  # more than once where samples are few
-        return [nd.array(array[indices], dtype=array.dtype) for _, array in arrays]
+        return [
+            array.take_rows(indices)
+            if isinstance(array, CSRNDArray)
+            else nd.array(array[indices], dtype=array.dtype)
+            for _, array in arrays
+        ]
 
     def getdata(self) -> list[Any]:
         return self._batch(self.data)
@@ -194,7 +201,9 @@ def named_arrays(given: Any, name: str, required: bool) -> list[tuple[str, np.nd
     return [(own, _host(own, array)) for own, array in pairs]
 
 
-def _host(name: str, array: Any) -> np.ndarray:
+def _host(name: str, array: Any) -> Any:
+    if isinstance(array, CSRNDArray) or hasattr(array, "tocsr"):
+        return csr_matrix(array)
     if hasattr(array, "asnumpy"):
         return array.asnumpy()
     values = np.asarray(array)

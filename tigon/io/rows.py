@@ -15,6 +15,7 @@ from tigon.base import TigonError, as_dtype, check
 from tigon.context import Context, check_context
 from tigon.gluon.data.vision import files
 from tigon.io.batches import DataDesc, MXDataIter, part_of
+from tigon.nd.stored import CSRNDArray, csr_matrix
 from tigon.runtime import keys
 
 
@@ -46,7 +47,7 @@ class RowsIter(MXDataIter):
         self._shuffled = False
         self._begin = -self.batch_size
 
-    def _take(self, data: np.ndarray, label: np.ndarray, num_parts: int, part_index: int) -> None:
+    def _take(self, data: Any, label: np.ndarray, num_parts: int, part_index: int) -> None:
         """These rows, or a part of them."""
         where = type(self).__name__
         part = part_of(where, len(data), num_parts, part_index)
@@ -88,14 +89,17 @@ class RowsIter(MXDataIter):
         left = len(self._data) - self._begin
         return int(left > 0 and (self._round or left >= self.batch_size))
 
-    def _rows(self, array: np.ndarray, dtype: str) -> Any:
+    def _rows(self, array: Any, dtype: str) -> Any:
         places = np.arange(self._begin, self._begin + self.batch_size)
         check(
             0 <= self._begin < len(self._data),
             type(self).__name__,
             "there is no batch here; call next(), or reset() at the end of an epoch",
         )
-        rows = array[self._order.take(places, mode="wrap")]
+        order = self._order.take(places, mode="wrap")
+        if isinstance(array, CSRNDArray):
+            return array.take_rows(order).as_in_context(self._context).astype(dtype, copy=False)
+        rows = array[order]
         return nd.array(rows, ctx=self._context, dtype=dtype)
 
     def getdata(self) -> Any:
@@ -233,7 +237,7 @@ def _read_csv(path: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 class LibSVMIter(RowsIter):
     """Batches of the rows of a LibSVM file: `label place:number ...`, places from 0 on.
 
-    Batches are dense arrays: there are no sparse ones yet.
+    Data of batches is sparse, `nd.sparse.CSRNDArray`; labels are dense.
 
     Parameters
     ----------
@@ -283,7 +287,7 @@ class LibSVMIter(RowsIter):
         data, label = _read_libsvm(data_libsvm, columns)
         if label_libsvm is not None:
             (labels,) = _one_axis("label_shape", label_shape)
-            label = _read_libsvm(label_libsvm, labels)[0]
+            label = _read_libsvm(label_libsvm, labels)[0].asnumpy()
             label = label[:, 0] if labels == 1 else label
         self._take(data, label, num_parts, part_index)
 
@@ -294,24 +298,30 @@ def _one_axis(name: str, given: Any) -> tuple[int, ...]:
     return shape
 
 
-def _read_libsvm(path: Any, columns: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_libsvm(path: Any, columns: int) -> tuple[CSRNDArray, np.ndarray]:
     lines = [line.split("#")[0].split() for line in _lines(path, "LibSVMIter")]
     rows = [(number, words) for number, words in enumerate(lines, 1) if words]
-    data, label = np.zeros((len(rows), columns), np.float32), np.zeros(len(rows), np.float32)
+    label, found = np.zeros(len(rows), np.float32), []
     for row, (number, words) in enumerate(rows):
         try:
             first = words[0]
             label[row] = 0 if ":" in first else float(first)
+            own: dict[int, float] = {}
             for word in words if ":" in first else words[1:]:
                 place, value = word.split(":")
                 _check_place(path, number, int(place), columns)
-                data[row, int(place)] = float(value)
+                own[int(place)] = float(value)
+            found.append(own)
         except ValueError:
             raise TigonError(
                 f"LibSVMIter: {os.fspath(path)}, line {number}: expected a label and "
                 f"place:number; given {' '.join(words)!r:.60}"
             ) from None
-    return data, label
+    values = [value for own in found for _, value in sorted(own.items())]
+    places = [place for own in found for place in sorted(own)]
+    ends = np.cumsum([0, *map(len, found)])
+    parts = (np.array(values, np.float32), places, ends)
+    return csr_matrix(parts, shape=(len(rows), columns)), label
 
 
 def _check_place(path: Any, number: int, place: int, columns: int) -> None:

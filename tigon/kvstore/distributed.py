@@ -27,11 +27,12 @@ from tigon.distributed.memory import COMBINE, is_unknown_to_numpy, memory
 from tigon.distributed.parts import Parts
 from tigon.distributed.world import Ranks, World, world
 from tigon.export import params
+from tigon.kvstore import rows
 from tigon.kvstore.compression import Half, TwoBits
 from tigon.kvstore.kvstore import KVStore, pairs_of, take_states
 from tigon.optimizer.update_graph import is_elementwise
 from tigon.optimizer.updater import joined, key_in
-from tigon.runtime.counters import falls_short
+from tigon.runtime.counters import count, falls_short
 
 DISTRIBUTED = (
     "dist",
@@ -186,6 +187,10 @@ class DistributedKVStore(KVStore):
     travels in the order of the calls, the last keys of a list first, whose gradients are there
     first. 'dist_async' works as 'dist_sync'.
 
+    Of row-sparse arrays only the rows travel that a rank has touched, from each to all; ranks may
+    have different numbers of them, and none. Each then moves these rows of its own copy, so that
+    `row_sparse_pull` asks nobody; states of such keys are on all ranks.
+
     With 'float16' gradients travel as such, with '2bit' four numbers in a byte, from each rank to
     all: beyond 32 ranks that is more than the numbers themselves.
 
@@ -215,6 +220,8 @@ class DistributedKVStore(KVStore):
         self._divided = False  # arrays of many elements, among all ranks
         self._buckets: dict[Any, list[Bucket]] = {}
         self._own_views: dict[Any, tuple[Any, Any]] = {}  # of values: (value, the own piece of it)
+        self.by_rows: set[Any] = set()
+        """Keys that take row-sparse gradients. All ranks move them, and have their states."""
         self.condition = ""
         """What ranks have to agree about besides, when they push."""
         self.labels: dict[Any, str] = {}
@@ -304,12 +311,17 @@ class DistributedKVStore(KVStore):
 
     def is_divided(self, key: Any) -> bool:
         """Whether each rank owns a part of a value."""
-        return self._divided and self.num_workers > 1 and self._values[key].size >= DIVIDED
+        if not self._divided or self.num_workers == 1 or key in self.by_rows:
+            return False
+        size: int = self._values[key].size
+        return size >= DIVIDED
 
     def own_piece(self, key: Any) -> Piece | None:
         """What this rank owns of a value, if anything."""
         if key not in self._values:
             return None
+        if key in self.by_rows:
+            return Piece(key, 0, self._values[key].size, self.rank)
         owns = self.is_divided(key) or self._owners[key] == self.rank
         return self._piece(key, self.rank) if owns else None
 
@@ -336,6 +348,12 @@ class DistributedKVStore(KVStore):
             bucket.take(flat, places)
 
         values = {own: self._values[own] for own in keys}
+        sparse = {own: value for own, value in values.items() if value.stype != "default"}
+        if sparse:
+            every = self._exchanged(name, sparse, self.rank == 0)
+            found = rows.unpacked(every[0], [*sparse.values()])
+            self._values.update(zip(sparse, found, strict=True))
+        values = {own: value for own, value in values.items() if own not in sparse}
         for done in self._spread(values, False, broadcast, name):
             done.wait_to_read()
 
@@ -426,7 +444,46 @@ class DistributedKVStore(KVStore):
     def _sent(self, key: Any, array: Any, number: int) -> Any:
         return array  # compressed once the contexts are added up
 
+    def _exchanged(self, name: str, arrays: Mapping[Any, Any], sends: bool = True) -> list[bytes]:
+        """The rows of all ranks, by rank."""
+        parts = [rows.part(key, array) for key, array in arrays.items()]
+        labels = [self.labels.get(key, "") for key in arrays]
+        if self.condition and name.startswith("KVStore.push"):
+            parts, labels = [self.condition, *parts], ["", *labels]
+        own = rows.packed([*arrays.values()]) if sends else b""
+        count("row_bytes_sent", len(own))
+        signature = Signature(f"{name} by rows", parts, labels)
+        return at_once(lambda ranks: ranks.gather(signature, own), signature.name)
+
+    def _apply_rows(self, sums: Mapping[Any, Any]) -> None:
+        """All ranks know all rows, and move them."""
+        made = rows.totals(self._exchanged("KVStore.push", sums), sums)
+        if isinstance(self._updater, OwnersUpdater):
+            divided = [key for key in sums if key not in self.by_rows]
+            for key in divided:
+                check(
+                    key not in self._updater.states,
+                    "KVStore.push",
+                    f"key {key!r}: expected dense gradients, as before; given row-sparse ones, "
+                    "whose states lie elsewhere",
+                )
+            self.by_rows.update(divided)
+            self._buckets.clear()
+        super()._apply(made)
+
     def _apply(self, sums: Mapping[Any, Any]) -> None:
+        sparse = {
+            key: rows.of_all_rows(total)
+            for key, total in sums.items()
+            if key in self.by_rows or "row_sparse" in (total.stype, self._values[key].stype)
+        }
+        if sparse:
+            self._apply_rows(sparse)
+            sums = {key: total for key, total in sums.items() if key not in sparse}
+        if sums:
+            self._apply_dense(sums)
+
+    def _apply_dense(self, sums: Mapping[Any, Any]) -> None:
         owned = isinstance(self._updater, OwnersUpdater)
         totals = self._totals(sums, owned)
         if not owned:

@@ -12,6 +12,7 @@ from tigon.base import TigonError, TigonTypeError, check
 from tigon.base.files import AnyPath, write_file
 from tigon.kvstore.base import KVStoreBase
 from tigon.kvstore.compression import compression
+from tigon.nd.stored import added, rows_at, write_rows
 
 LOCAL = (
     "device",
@@ -55,6 +56,7 @@ class KVStore(KVStoreBase):
         self._updater: Callable[[Any, Any, Any], Any] | None = None
         self._compress: Any = None
         self._optimizer: Any = None
+        self._moved: dict[Any, Any] = {}  # of keys the rows that the last push has named, if any
 
     def __contains__(self, key: Any) -> bool:
         return key in self._values
@@ -134,6 +136,15 @@ class KVStore(KVStoreBase):
                 "KVStore.push",
                 f"key {key!r} has a value of shape {kept.shape}; given {array.shape}",
             )
+        storages = {array.stype for array in arrays}
+        check(
+            storages in ({"default"}, {"row_sparse"}),
+            "KVStore.push",
+            f"key {key!r}: expected dense arrays, or row-sparse ones; given "
+            f"{', '.join(sorted(storages))}; convert them with tostype",
+        )
+        if storages == {"row_sparse"}:
+            return self._sum_of_rows(key, kept, arrays)
         if self._compress is not None:
             arrays = [self._sent(key, array, i) for i, array in enumerate(arrays)]
         moved = [array.as_in_context(kept.context) for array in arrays]
@@ -142,15 +153,30 @@ class KVStore(KVStoreBase):
             total = total + array
         return total.astype(kept.dtype, copy=False)
 
+    def _sum_of_rows(self, key: Any, kept: Any, arrays: Sequence[Any]) -> Any:
+        check(
+            self._compress is None,
+            "KVStore.push",
+            f"key {key!r}: rows are not compressed; push dense arrays, or leave "
+            "set_gradient_compression out",
+        )
+        moved = [array.as_in_context(kept.context) for array in arrays]
+        return added(moved).astype(kept.dtype)
+
     def _sent(self, key: Any, array: Any, number: int) -> Any:
         """What is pushed by the context of this number, as compression leaves it."""
         return self._compress((key, number), array)
 
     def _apply(self, sums: Mapping[Any, Any]) -> None:
+        for key, total in sums.items():
+            self._moved[key] = None if total.stype == "default" else total
         updater = self._updater
         if updater is None:
             for key, total in sums.items():
-                total.copyto(self._values[key])
+                if total.stype == self._values[key].stype == "default":
+                    total.copyto(self._values[key])
+                else:
+                    self._values[key] = total.copy()
         elif isinstance(updater, optimizers.Updater):  # all of them in one call
             keys = list(sums)
             updater(keys, list(sums.values()), [self._values[key] for key in keys])
@@ -161,11 +187,14 @@ class KVStore(KVStoreBase):
     def pull(
         self, key: Any, out: Any = None, priority: int = 0, ignore_sparse: bool = True
     ) -> None:
-        """Copy values into `out`. `ignore_sparse` is accepted: arrays are dense."""
+        """Copy values into `out`: all rows. Row-sparse ones among `out` are left as they are,
+        unless `ignore_sparse` is False."""
         check(out is not None, "KVStore.pull", "expected out, the arrays to copy into; given none")
         for own, arrays in pairs_of("pull", key, out):
             value = self._value("pull", own)
             for array in arrays:
+                if ignore_sparse and array.stype != "default":
+                    continue
                 check(
                     array.shape == value.shape,
                     "KVStore.pull",
@@ -176,19 +205,70 @@ class KVStore(KVStoreBase):
                     with autograd.pause():
                         value.astype(array.dtype, copy=False).copyto(array)
 
+    def pull_moved(self, key: Any, out: Any) -> None:
+        """The same into arrays that have what a push before the last one has left: of keys that got
+        rows, to a lazy optimizer, only these rows are copied."""
+        optimizer = self._optimizer
+        lazy = optimizer is not None and optimizer.by_rows and optimizer.lazy_update
+        for own, arrays in pairs_of("pull", key, out):
+            value, moved = self._value("pull", own), self._moved.get(own)
+            for array in arrays:
+                alike = array.stype == value.stype == "default"
+                if not (lazy and moved is not None and alike and array.dtype == value.dtype):
+                    self.pull(own, array, ignore_sparse=False)
+                elif moved.indices.size:
+                    with autograd.pause():
+                        new = rows_at(value, moved.indices).as_in_context(array.context)
+                        write_rows(array, new.indices, new.data)
+
     def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:
         """`push`, then `pull` into `out`, or into what was pushed."""
         self.push(key, value, priority)
-        self.pull(key, value if out is None else out, priority)
+        self.pull(key, value if out is None else out, priority, ignore_sparse=False)
 
     def row_sparse_pull(
         self, key: Any, out: Any = None, priority: int = 0, row_ids: Any = None
     ) -> None:
-        """Refused: there are no row-sparse arrays yet to pull rows into. `pull` gives all rows."""
-        raise TigonError(
-            "KVStore.row_sparse_pull: expected out to be row-sparse, and arrays are dense here; "
-            "use pull, and take the rows with nd.take"
+        """Copy the rows of these numbers into `out`, row-sparse arrays, which have no others then.
+        `row_ids`: an array, or one for each array of `out`.
+
+        >>> store, out = create("local"), nd.sparse.zeros("row_sparse", (3, 2))
+        >>> store.init("w", nd.ones((3, 2)).tostype("row_sparse"))
+        >>> store.row_sparse_pull("w", out=out, row_ids=nd.array([2, 0, 2]))
+        >>> out.indices.asnumpy()
+        array([0, 2])
+        """
+        where = "KVStore.row_sparse_pull"
+        check(out is not None, where, "expected out, the arrays to copy into; given none")
+        check(row_ids is not None, where, "expected row_ids, numbers of rows; given none")
+        pairs = pairs_of("row_sparse_pull", key, out)
+        given = list(row_ids) if isinstance(row_ids, (list, tuple)) else [row_ids]
+        count = sum(len(arrays) for _, arrays in pairs)
+        if len(given) == 1:
+            given *= count
+        check(
+            len(given) == count,
+            where,
+            f"expected row_ids for {count} arrays, or one for all; given {len(given)}",
         )
+        ids = iter(given)
+        for own, arrays in pairs:
+            value = self._value("row_sparse_pull", own)
+            for array in arrays:
+                check(
+                    array.stype == "row_sparse",
+                    where,
+                    f"key {own!r}: expected out to be row-sparse; given a dense array; use pull, "
+                    "or nd.sparse.zeros('row_sparse', shape)",
+                )
+                check(
+                    array.shape == value.shape,
+                    where,
+                    f"key {own!r} has a value of shape {value.shape}; given out of shape "
+                    f"{array.shape}",
+                )
+                with autograd.pause():
+                    array[:] = rows_at(value, next(ids))
 
     # -- what becomes of sums
 

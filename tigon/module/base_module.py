@@ -312,7 +312,7 @@ class BaseModule(NamesWrongTypes):
             at the end
         reset : whether to begin at the first batch
         epoch : what callbacks are told
-        sparse_row_id_fn : None: arrays are dense
+        sparse_row_id_fn : None: parameters are dense
         """
         self._reset("score", eval_data, reset)
         refuse_row_ids(f"{self._where}.score", sparse_row_id_fn)
@@ -369,7 +369,7 @@ class BaseModule(NamesWrongTypes):
             of lists: batches, and in these outputs
         always_output_list : whether a single output comes in a list, too
         reset : whether to begin at the first batch
-        sparse_row_id_fn : None: arrays are dense
+        sparse_row_id_fn : None: parameters are dense
         """
         self._check_ready("predict")
         where = f"{self._where}.predict"
@@ -450,7 +450,7 @@ class BaseModule(NamesWrongTypes):
         begin_epoch, num_epoch : the numbers of the first epoch, and of the one after the last
         validation_metric : the metric for `eval_data`; None: `eval_metric`
         monitor : a `Monitor`, which sees what is computed
-        sparse_row_id_fn : None: arrays are dense
+        sparse_row_id_fn : None: parameters are dense
         """
         where = f"{self._where}.fit"
         check(
@@ -531,7 +531,8 @@ def refuse_row_ids(where: str, given: Any) -> None:
     check(
         given is None,
         where,
-        "sparse_row_id_fn is for row-sparse parameters, and arrays are dense here; leave it out",
+        "sparse_row_id_fn is for row-sparse parameters, and those of modules are dense; leave it "
+        "out",
     )
 
 

@@ -56,8 +56,22 @@ def _several(name: str) -> _Any:
     return lambda: getattr(_import_module("tigon.nd.several"), name)
 
 
+_OF_SPARSE = (
+    *("cast_storage", "retain", "square_sum"),
+    *("BaseSparseNDArray", "CSRNDArray", "RowSparseNDArray"),
+    *("array", "csr_matrix", "row_sparse_array", "zeros", "empty"),
+    *("add", "subtract", "multiply", "divide"),
+)
+
+
+def _sparse(name: str) -> _Any:
+    return lambda: _import_module("tigon.nd.stored.operators").FUNCTIONS[name]
+
+
 _ON_DEMAND = {
     "Custom": _custom,
+    **{"cast_storage": _sparse("cast_storage"), "square_sum": _sparse("square_sum")},
+    "sparse_retain": _sparse("retain"),
     "reset_arrays": _several("reset_arrays"),
     **{
         name: _several(name)
@@ -87,6 +101,7 @@ _find = _publish(
         },
     },
     later={
+        "sparse": {name: _sparse(name) for name in _OF_SPARSE},
         "contrib": {
             name: _several(name)
             for name in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,8 @@ def array(source_array: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
         with on("array", ctx):
             made = source_array.astype(source_array.dtype if dtype is None else dtype, copy=True)
             return made.as_in_context(current_context())
+    if hasattr(source_array, "tocsr"):  # of scipy
+        return import_module("tigon.nd.stored").array(source_array, ctx, dtype)
     wanted = check_dtype("array", dtype)
     try:
         if isinstance(source_array, (list, tuple)) and _holds_arrays(source_array):
@@ -123,12 +126,14 @@ def to_dlpack_for_write(data: NDArray) -> Any:
     return data.__dlpack__()
 
 
-def empty(shape: Any, ctx: Any = None, dtype: Any = None) -> NDArray:
-    """An array of undefined values.
+def empty(shape: Any, ctx: Any = None, dtype: Any = None, stype: Any = None) -> NDArray:
+    """An array of undefined values; `stype` as of `zeros`.
 
     >>> empty((2, 3)).shape
     (2, 3)
     """
+    if stype not in (None, "default"):
+        return zeros(shape, ctx, dtype, stype)
     if tracing.active[0] and tracing.capture() is not None:
         return zeros(shape, ctx, dtype)  # of the trace, which can tell what is written to it
     with on("empty", ctx):
@@ -170,11 +175,13 @@ def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any
 def zeros(
     shape: Any, ctx: Any = None, dtype: Any = None, stype: Any = None, out: Any = None, **_: Any
 ) -> NDArray:
-    """An array of zeros.
+    """An array of zeros; `stype` 'row_sparse' or 'csr': one with nothing stored.
 
     >>> zeros(2).asnumpy()
     array([0., 0.], dtype=float32)
     """
+    if stype not in (None, "default"):
+        return import_module("tigon.nd.stored").zeros(stype, shape, ctx, dtype)
     return _filled("zeros", shape, 0, ctx, dtype, out)
 
 

@@ -51,6 +51,8 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
         if kind is NDArray:
             arrays = True
         elif kind not in PLAIN:
+            if hasattr(operand, "apply_stored"):
+                return operand.apply_stored(op, attrs, given, out)
             if hasattr(operand, "apply_op"):
                 result = operand.apply_op(op, attrs, given)
                 return result if out is None else _written(op, out, result)

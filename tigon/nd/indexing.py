@@ -125,6 +125,8 @@ def setitem(self: NDArray, key: Any, value: Any) -> None:
     trace = tracing.eager()
     if trace is not None:
         key, value = trace.concrete((key, value))
+    if type(value) is not NDArray and hasattr(value, "apply_stored"):
+        value = value.tostype("default")
     if self.device_index == _native.current_device():
         _write(self, key, value)
     else:

@@ -54,7 +54,8 @@ def _dtype(self: NDArray) -> type | np.dtype:
 
 
 def _stype(self: NDArray) -> str:
-    """How the array is stored: always 'default' (dense)."""
+    """How the array is stored: 'default' (dense). Arrays of `nd.sparse` say 'row_sparse' or
+    'csr'."""
     return "default"
 
 
@@ -234,7 +235,10 @@ def _copyto(self: NDArray, other: NDArray | Context) -> NDArray:
     )
     if other is self:
         return other
-    write_whole(other, self)
+    if type(other) is NDArray or not hasattr(other, "apply_stored"):
+        write_whole(other, self)
+    else:
+        other[:] = self
     return other
 
 
@@ -256,9 +260,17 @@ def _moved(self: NDArray, context: Context) -> NDArray:
 
 
 def _tostype(self: NDArray, stype: str) -> NDArray:
-    """Another storage: only 'default' exists."""
-    check(stype == "default", "tostype", f"expected 'default'; given '{stype}'; arrays are dense")
-    return self
+    """The array, stored in another way: 'row_sparse' or 'csr'; itself, where that is 'default'.
+
+    >>> from tigon import nd
+    >>> nd.array([[0, 0], [1, 2]]).tostype("csr").indices.asnumpy()
+    array([0, 1])
+    """
+    if stype == "default":
+        return self
+    if tracing.active[0]:
+        self = tracing.needs_arrays(f"stores an array as {stype}", self)
+    return import_module("tigon.nd.stored").from_dense(self, stype)
 
 
 # ------------------------------------------------------------------------------ shapes
@@ -315,13 +327,22 @@ def _transpose(self: NDArray, *axes: Any, **keywords: Any) -> NDArray:
 
 
 def _attach_grad(self: NDArray, grad_req: str = "write", stype: Any = None) -> None:
-    """Give the array a gradient (zeros), which backward fills."""
+    """Give the array a gradient (zeros), which backward fills; with `stype` 'row_sparse' one by
+    rows, of which none is there at first."""
     check(
         grad_req in ("write", "add", "null"),
         "attach_grad",
         f"expected grad_req 'write', 'add' or 'null'; given {grad_req!r}",
     )
-    grad = _native.zeros(self.shape, self.dtype_code, self.device_index)
+    check(
+        stype in (None, "default", "row_sparse"),
+        "attach_grad",
+        f"stype: expected 'default' or 'row_sparse'; given {stype!r:.40}",
+    )
+    if stype == "row_sparse":
+        grad = import_module("tigon.nd.stored").gradient_of(self)
+    else:
+        grad = _native.zeros(self.shape, self.dtype_code, self.device_index)
     self.mark_variable(grad, grad_req)
 
 

@@ -60,6 +60,7 @@ import tigon.ops.tensor.reduce
 import tigon.ops.tensor.repeat
 import tigon.ops.tensor.shape
 import tigon.ops.tensor.slice
+import tigon.ops.tensor.sparse
 import tigon.ops.tensor.statistics
 import tigon.ops.vision.boxes
 import tigon.ops.vision.color

@@ -11,7 +11,7 @@ from typing import Any
 from tigon.base.lazy import members_on_demand
 from tigon.ops import record
 from tigon.ops.record import Operator
-from tigon.ops.signature import NAMESPACES, placement
+from tigon.ops.signature import NAMESPACES, SHARED, placement
 
 Function = Callable[..., Any]
 
@@ -80,6 +80,8 @@ def registered(group: str, short: str) -> str:
     for prefix in reversed(NAMESPACES.get(group, ())):
         if record.is_known(prefix + short):
             return prefix + short
+    if short in SHARED.get(group, ()):
+        return short
     raise KeyError(short)
 
 
@@ -91,4 +93,5 @@ def members(group: str) -> list[str]:
     if group == "_internal":
         return [name for name in names if name.startswith("_")]
     placed = (placement(name) for name in names)
-    return sorted({found[1] for found in placed if found is not None and found[0] == group})
+    own = {found[1] for found in placed if found is not None and found[0] == group}
+    return sorted(own | SHARED.get(group, frozenset()))

@@ -193,6 +193,14 @@ def _parse_operands(text: str) -> tuple[Operand, ...]:
     )
 
 
+class ByRows(Frozen, eq=False):
+    """A cotangent of which most rows are zero."""
+
+    operand: int
+    rows: Any  # int64, along one axis: which ones these are, some perhaps several times
+    values: Any  # as many rows
+
+
 class Packed(Frozen, eq=False):
     """A call with one operand packed: which one, as what, and the call that takes it."""
 
@@ -234,6 +242,9 @@ class Operator(Frozen, eq=False):
     """Of an extern: `(attrs, *types)` says what is called."""
     decompose: Callable[..., Any] | None = None
     grad: Callable[..., Any] | None = None
+    by_rows: Callable[..., ByRows | None] | None = None
+    """`(attrs, g, *inputs)` gives the cotangent of one operand as the rows that are not zero, where
+    these attributes ask for it. `grad` gives it whole, to whoever takes no rows."""
     numpy: Callable[..., Any] | None = None
     outputs: Callable[[Any], int] | int = 1
     visible: Callable[[Any], int] | int | None = None

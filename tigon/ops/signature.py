@@ -36,6 +36,21 @@ NAMESPACES = {
 }
 """`nd.random.uniform` is the operator registered as `_random_uniform`, and so on."""
 
+SHARED = {
+    "sparse": frozenset(
+        """
+        ElementWiseSum Embedding FullyConnected LinearRegressionOutput LogisticRegressionOutput
+        MAERegressionOutput abs adagrad_update adam_update add_n arccos arccosh arcsin arcsinh
+        arctan arctanh broadcast_add broadcast_div broadcast_minus broadcast_mul broadcast_plus
+        broadcast_sub cbrt ceil clip concat cos cosh degrees dot elemwise_add elemwise_div
+        elemwise_mul elemwise_sub exp expm1 fix floor ftrl_update gamma gammaln log log10 log1p log2
+        make_loss mean negative norm radians relu rint round rsqrt sgd_mom_update sgd_update sigmoid
+        sign sin sinh slice sqrt square stop_gradient sum tan tanh trunc where zeros_like
+        """.split()
+    )
+}
+"""Operators that a namespace has under the names that they have anyway."""
+
 
 FLUENT = tuple(
     """

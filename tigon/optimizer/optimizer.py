@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from tigon import nd
@@ -20,6 +21,7 @@ from tigon.optimizer import precision
 from tigon.optimizer.states import as_list
 from tigon.optimizer.update_graph import UpdateGraph
 from tigon.runtime import tracing
+from tigon.runtime.counters import fall_back
 
 _REGISTRY: dict[str, type[Optimizer]] = {}
 
@@ -88,8 +90,9 @@ def _by_position(kind: type[Optimizer]) -> Callable[..., None]:
         for name, value in zip(names, given, strict=False):
             check(name not in fields, kind.__name__, f"'{name}' is given twice")
             fields[name] = value
-        fields.pop("lazy_update", None)  # gradients are dense
+        lazy = fields.pop("lazy_update", True)
         super(kind, self).__init__(**fields)
+        self.lazy_update = bool(lazy)
 
     parameter = inspect.Parameter
     own = {"lazy_update": True, "learning_rate": None, **kind.defaults}
@@ -122,6 +125,10 @@ class Optimizer(NamesWrongTypes):
     master_is_last = False
     """Where `multi_precision` keeps the master copy of a weight: (master, state), or, in some of
     MXNet's classes, (state, master). Files of theirs hold it there."""
+    by_rows = False
+    """Whether a row-sparse gradient updates its rows alone, unless `lazy_update=False` says
+    otherwise: the rule is then element by element. Other rules take it as a dense one."""
+    lazy_update = True
     _is_ours = True
     __signature__ = whole_signature("defaults")
 
@@ -133,6 +140,8 @@ class Optimizer(NamesWrongTypes):
                 setattr(cls, name, _constant(name))
             if "positional" in cls.__dict__ and "__init__" not in cls.__dict__:
                 cls.__init__ = _by_position(cls)  # type: ignore[method-assign]
+        elif "by_rows" not in vars(cls) and not {"formula", "full_formula"}.isdisjoint(vars(cls)):
+            cls.by_rows = False  # a rule of a program may look at whole arrays
 
     def __init__(
         self,
@@ -168,6 +177,7 @@ class Optimizer(NamesWrongTypes):
         self.set_lr_mult({})
         self.set_wd_mult({})
         self._graphs: list[tuple[Any, UpdateGraph]] = []
+        self._of_rows: dict[Any, Any] = {}
         for name in constants:
             known = ", ".join(self.defaults) or "none of its own"
             check(
@@ -180,7 +190,7 @@ class Optimizer(NamesWrongTypes):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes over. Its graphs are its own."""
-        return {**self.__dict__, "_graphs": []}
+        return {**self.__dict__, "_graphs": [], "_of_rows": {}}
 
     opt_registry = _REGISTRY
     register = staticmethod(register)
@@ -357,6 +367,13 @@ class Optimizer(NamesWrongTypes):
     ) -> None:
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
+        if any(hasattr(one, "apply_stored") for one in (*weight, *grad)):
+            check(
+                not copies, type(self).__name__, "expected gradients added up over contexts before"
+            )
+            index, weight, grad, state = self._update_rows(index, weight, grad, state, masters)
+            if not index:
+                return
         if index and not type(weight[0]) is type(grad[0]) is NDArray:  # symbols, of a trace
             weight, grad, state = tracing.needs_arrays(
                 "updates weights by an optimizer", (weight, grad, state)
@@ -379,6 +396,39 @@ class Optimizer(NamesWrongTypes):
             graph = UpdateGraph(self.full_formula, weight, states, each, copies, places)
             self._graphs = [(settings, graph), *self._graphs[: GRAPHS_KEPT - 1]]
         graph.step(grad, rates)
+
+    def _update_rows(
+        self, index: Any, weight: Any, grad: Any, state: Any, masters: bool
+    ) -> tuple[list[Any], ...]:
+        """Update those whose rows alone are updated, one by one. The others come back, dense."""
+        rows = import_module("tigon.optimizer.rows")  # few programs come by
+        rest: tuple[list[Any], ...] = ([], [], [], [])
+        for one in zip(index, map(rows.table_of, weight), grad, state, strict=True):
+            if isinstance(one[2], rows.RowSparseNDArray) and self.by_rows and self.lazy_update:
+                self._update_rows_of(rows, *one, masters)
+                continue
+            if not self.by_rows and rows.is_sparse(one[2]):
+                fall_back(f"{type(self).__name__} takes row-sparse gradients as dense ones")
+            dense = one[2].tostype("default")
+            for own, given in zip(rest, (one[0], one[1], dense, one[3]), strict=True):
+                own.append(given)
+        return rest
+
+    def _update_rows_of(
+        self, rows: Any, index: Any, weight: Any, grad: Any, state: Any, masters: bool
+    ) -> None:
+        rates, states = self.advance([index]), as_list(state)
+        place = self.master_place(weight, states) if masters else None
+        self.check_states(index, weight, states, place)
+        types = tuple((one.dtype_code, one.shape) for one in (weight, *states))
+        key = (self.settings, types, place, len(rates))
+        found = self._of_rows.get(key)
+        if found is None:
+            while len(self._of_rows) >= GRAPHS_KEPT:
+                self._of_rows.pop(next(iter(self._of_rows)))
+            found = rows.UpdateOfRows(self.full_formula, weight, grad, states, len(rates), place)
+            self._of_rows[key] = found
+        found.step(weight, grad, states, rates)
 
     def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         """The same as `update`, on states of `create_state_multi_precision`: where these hold a

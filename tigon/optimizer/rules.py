@@ -54,6 +54,7 @@ class SGD(_ByRecord):
     positional = "momentum lazy_update"
     defaults = {"momentum": 0.0}  # noqa: RUF012
     master_is_last = True
+    by_rows = True
 
     def create_state(self, index: Any, weight: Any) -> Any:
         return zeros_like(weight) if self.constants["momentum"] else None
@@ -69,6 +70,7 @@ class NAG(SGD):
     """Nesterov's accelerated gradient."""
 
     positional = "momentum"
+    by_rows = False
 
     def record(self, states: States) -> tuple[str, dict[str, Any]]:
         if not states:
@@ -84,6 +86,7 @@ class Adam(_ByRecord, _Stateful):
     defaults = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}  # noqa: RUF012
     learning_rate_default = 0.001
     state_count = 2
+    by_rows = True
 
     def schedule(self, lr: float, wd: float, count: int) -> tuple[float, ...]:
         first = 1.0 - self.constants["beta1"] ** count
@@ -112,6 +115,7 @@ class AdaGrad(_Stateful):
 
     positional = "eps"
     defaults = {"eps": 1e-7}  # noqa: RUF012
+    by_rows = True
 
     def formula(
         self, weight: Value, grad: Value, states: States, lr: Value, wd: Value, *extra: Value
@@ -167,6 +171,7 @@ class Ftrl(_ByRecord, _Stateful):
     defaults = {"lamda1": 0.01, "beta": 1.0}  # noqa: RUF012
     learning_rate_default = 0.1
     state_count = 2
+    by_rows = True
 
     def record(self, states: States) -> tuple[str, dict[str, Any]]:
         return "_ftrl_update", dict(self.constants)
@@ -179,6 +184,7 @@ class Signum(SGD):
     positional = "learning_rate momentum wd_lh"
     defaults = {"momentum": 0.9, "wd_lh": 0.0}  # noqa: RUF012
     master_is_last = False
+    by_rows = False
 
     def record(self, states: States) -> tuple[str, dict[str, Any]]:
         return ("_signum_update", dict(self.constants)) if states else ("_signsgd_update", {})

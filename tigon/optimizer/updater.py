@@ -117,6 +117,7 @@ class Updater:
     def state(self, index: Any, weight: Any) -> Any:
         """The state of a parameter, created if need be."""
         if index not in self.states:
+            weight = weight.table() if hasattr(weight, "table") else weight  # a row-sparse one
             self.states[index] = self.optimizer.create_state_multi_precision(index, weight)
         return self.states[index]
 

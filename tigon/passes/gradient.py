@@ -6,8 +6,8 @@ operators again, so gradients of gradients need nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from tigon.base import InternalError, TensorType, TigonError, check
 from tigon.base.extents import same_shape
@@ -16,15 +16,23 @@ from tigon.ir.graph import CONSTANT, VARIABLE, Node, Value, attrs_key, topologic
 from tigon.ir.rewrite import substitute
 from tigon.ir.template import NAME, Template
 from tigon.ir.text import parse_attrs, show_attrs
-from tigon.ops.record import Family, Operator, composite, get
+from tigon.ops.record import ByRows, Family, Operator, composite, get
 from tigon.passes.control_gradient import control_gradient
 from tigon.passes.decompose import name_after
-from tigon.passes.primitives import add, sum_to_like, zeros_like
+from tigon.passes.primitives import add, scatter_add, sum_to_like, zeros_like
 from tigon.passes.roles import operand_roles
 from tigon.passes.widen_floats import is_narrow, widened
 
 BACKWARD = "_backward"
 """How names of what differentiates a node go on after the node's."""
+
+
+class Rows(NamedTuple):
+    """A cotangent of which most rows are zero: the others, some of which may stand several
+    times."""
+
+    rows: Value
+    values: Value
 
 
 def gradient(
@@ -58,6 +66,59 @@ def gradient(
     return _walk(outputs, cotangents, wrt)
 
 
+def gradient_by_rows(
+    outputs: Sequence[Value], cotangents: Sequence[Value | None], wrt: Sequence[Value]
+) -> list[Value | Rows | None]:
+    """The same, but that a variable has rows for its cotangent where all that uses it, on the way
+    to an output, gives such.
+
+    >>> from tigon.base import TensorType, as_dtype
+    >>> from tigon.ir import Graph, show, variable
+    >>> from tigon.ops import get
+    >>> ids, table, g = variable("ids"), variable("table"), variable("g")
+    >>> y = get("Embedding")(ids, table, input_dim=9, output_dim=2, sparse_grad=True)
+    >>> (found,) = gradient_by_rows([y], [g], [table])
+    >>> print(show(Graph([ids, g], found)))
+    graph(%ids, %g) {
+      %0 = Cast(%ids) {dtype='int64'}
+      %1 = clip(%0) {a_min=0.0, a_max=8.0}
+      %2 = Reshape(%1) {shape=(-1,)}
+      %3 = Reshape(%g) {shape=(-1, 2)}
+      return %2, %3
+    }
+    """
+    parts: dict[Value, list[Rows]] = {
+        value: [] for value in wrt if value.node.op is VARIABLE and len(value.node.outputs) == 1
+    }
+    whole = _walk(outputs, cotangents, wrt, parts=parts)
+    found: list[Value | Rows | None] = []
+    for value, cotangent in zip(wrt, whole, strict=True):
+        own = parts.get(value, [])
+        if own and cotangent is None:
+            found.append(own[0] if len(own) == 1 else Rows(*map(_joined, zip(*own, strict=True))))
+            continue
+        for rows, values in own:
+            cotangent = scatter_add(cotangent, rows, values, axis=0)
+        found.append(cotangent)
+    return found
+
+
+def with_rows(cotangents: Sequence[Value | Rows]) -> tuple[list[Value], list[int]]:
+    """The outputs of a graph that gives these: a value for each, then the numbers of rows; and of
+    each where these are, or -1."""
+    outputs = [one.values if isinstance(one, Rows) else one for one in cotangents]
+    places = [-1] * len(outputs)
+    for index, one in enumerate(cotangents):
+        if isinstance(one, Rows):
+            places[index] = len(outputs)
+            outputs.append(one.rows)
+    return outputs, places
+
+
+def _joined(values: Sequence[Value]) -> Value:
+    return get("Concat")(*values, dim=0)
+
+
 def _walk(
     outputs: Sequence[Value],
     cotangents: Sequence[Value | None],
@@ -65,8 +126,10 @@ def _walk(
     stop: frozenset[Value] = frozenset(),
     settled: bool = False,
     known: _Known | None = None,
+    parts: dict[Value, list[Rows]] | None = None,
 ) -> list[Value | None]:
-    """`stop`: values not to be entered. `settled`: keys that are needed are there."""
+    """`stop`: values not to be entered. `settled`: keys that are needed are there. `parts`: values
+    that take rows, and where these go."""
     known = {} if known is None else known
     order = topological_order(outputs, stop)
     active = _reached_from(wrt, order)
@@ -80,9 +143,25 @@ def _walk(
             continue
         if not any(value in collected for value in node.outputs):
             continue
-        for operand, cotangent in _pull_back(node, collected, active, settled, known):
+        by_rows = None if not parts else _rows_of(node, collected, parts)
+        for operand, cotangent in _pull_back(node, collected, active, settled, known, by_rows):
             _accumulate(collected, operand, cotangent)
     return [collected.get(value) for value in wrt]
+
+
+def _rows_of(
+    node: Node, collected: Mapping[Value, Value], parts: Mapping[Value, list[Rows]]
+) -> int | None:
+    """The operand to which this node gives rows, if it does."""
+    rule = getattr(node.op, "by_rows", None)
+    if rule is None or parts.keys().isdisjoint(node.inputs):
+        return None
+    (output,) = node.outputs
+    found: ByRows | None = node.op.rule(rule, node.attrs, collected[output], *node.inputs)
+    if found is None or node.inputs[found.operand] not in parts:
+        return None
+    parts[node.inputs[found.operand]].append(Rows(found.rows, found.values))
+    return found.operand
 
 
 def _reached_from(wrt: Sequence[Value], order: Sequence[Node]) -> set[Value]:
@@ -113,8 +192,10 @@ def _pull_back(
     active: set[Value],
     settled: bool,
     known: _Known,
+    without: int | None = None,
 ) -> list[tuple[Value, Value]]:
-    """(operand, cotangent) pairs that this node contributes."""
+    """(operand, cotangent) pairs that this node contributes; `without`: an operand that has got
+    its own."""
     op = node.op
     if op is VARIABLE or op is CONSTANT or not op.differentiable:
         return []
@@ -122,7 +203,7 @@ def _pull_back(
     wanted = [
         position
         for position, (value, role) in enumerate(zip(node.inputs, roles, strict=True))
-        if value in active and not role.random_key and not role.auxiliary
+        if value in active and not role.random_key and not role.auxiliary and position != without
     ]
     if not wanted:
         return []

@@ -465,6 +465,7 @@ class CachedGraph:
                 saved=recorded.saved,
                 cotangents=recorded.cotangents,
                 targets=recorded.targets,
+                rows=recorded.rows,
                 leads=recorded.leads,
                 compile=compile_backward,
                 predict=predict,

@@ -27,7 +27,7 @@ from tigon.loop.simplify import simplify
 from tigon.lower.elements import Coords, Elements, axes_over, linear
 from tigon.ops import casting
 from tigon.ops.record import Family, Operator, get
-from tigon.passes.gradient import gradient
+from tigon.passes.gradient import gradient_by_rows, with_rows
 from tigon.passes.pipeline import switched_on
 from tigon.passes.primitives import zeros_like
 from tigon.passes.set_mode import in_prediction, trains
@@ -320,6 +320,7 @@ class OperatorGradient(Frozen, eq=False):
     saved: list[tuple[str, int]]
     cotangents: list[int]
     targets: list[int]
+    rows: list[int]  # of each target the output that says which rows its cotangent is, or -1
     lowered: Callable[[], AnyLowered]
     has_modes: bool  # in prediction it would be another graph,
     also_saved: list[tuple[str, int]]  # which reads these, too
@@ -337,7 +338,7 @@ def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
         return rule.lowered().program(fit.extents, fit.values, name=name).program
 
     def compile_prediction() -> Any:
-        _, (_, graph) = _backward_graphs(call.op, call.attrs, wanted, _named(call.types))
+        _, _, (_, graph) = _backward_graphs(call.op, call.attrs, wanted, _named(call.types))
         places = [*rule.saved, *rule.also_saved]
         return compile_graph(_over(graph, rule.cotangents, places), name=name).program
 
@@ -345,6 +346,7 @@ def operator_gradient(call: OperatorCall, wanted: tuple[bool, ...]) -> Any:
         saved=rule.saved,
         cotangents=rule.cotangents,
         targets=rule.targets,
+        rows=rule.rows,
         compile=compile_backward,
         predict=compile_prediction if rule.has_modes else None,
         also_saved=rule.also_saved,
@@ -358,7 +360,7 @@ def _without_slope(wanted: tuple[bool, ...]) -> Any:
 def _lower_gradient(
     op: Operator, attrs: Any, wanted: tuple[bool, ...], types: Types
 ) -> OperatorGradient | None:
-    targets, graphs = _backward_graphs(op, attrs, wanted, types)
+    targets, rows, graphs = _backward_graphs(op, attrs, wanted, types)
     if not targets:
         return None
     read = [{value.node.name for value in Graph.of(graph.outputs).inputs} for graph in graphs]
@@ -375,15 +377,16 @@ def _lower_gradient(
     lowered = cache(lambda: lower_graph(backward))
     if not all(is_known(*type_.shape) for type_ in types.values()):
         lowered()  # now, so that all conditions are known before anything runs
-    return OperatorGradient(saved, cotangents, targets, lowered, len(graphs) > 1, also)
+    return OperatorGradient(saved, cotangents, targets, rows, lowered, len(graphs) > 1, also)
 
 
 def _backward_graphs(
     op: Operator, attrs: Any, wanted: tuple[bool, ...], types: Types
-) -> tuple[list[int], list[Graph]]:
-    """The wanted operands that something flows to, and their cotangents as a graph over those of
-    the results, the operands and the results; then the same of prediction, over operands alone,
-    where that is another graph than that of the call."""
+) -> tuple[list[int], list[int], list[Graph]]:
+    """The wanted operands that something flows to, with the outputs that say which rows their
+    cotangents are, or -1, and these cotangents as a graph over those of the results, the operands
+    and the results; then the same of prediction, over operands alone, where that is another graph
+    than that of the call."""
     operands = _operands(types.values())
     node = Node(op, operands, attrs)
     nodes = [node, Node(op, operands, in_prediction(attrs))] if trains(node) else [node]
@@ -392,22 +395,25 @@ def _backward_graphs(
         for i, value in enumerate(node.outputs[: op.visible_count(attrs)])
     ]
     asked = [i for i, want in enumerate(wanted) if want and operands[i].dtype.has_gradients]
-    found = [gradient(n.outputs[: len(given)], given, [operands[i] for i in asked]) for n in nodes]
+    wrt = [operands[i] for i in asked]
+    found = [gradient_by_rows(n.outputs[: len(given)], given, wrt) for n in nodes]
     flows = [i for i in range(len(asked)) if any(grads[i] is not None for grads in found)]
     # The rule's y is the result that exists already, not one computed again. What prediction would
     # have given does not exist.
     results = [variable(_variable_name("output", i), v.type) for i, v in enumerate(node.outputs)]
     known = dict(zip(node.outputs, results, strict=True))
     graphs = []
+    rows: list[int] = []
     for grads in found:
-        outputs = [
+        cotangents = [
             zeros_like(operands[asked[place]]) if grad is None else grad
             for place in flows
             for grad in (grads[place],)
         ]
+        outputs, rows = with_rows(cotangents)
         inputs = (*given, *operands, *results)
         graphs.append(prepare(Graph(inputs, substitute(outputs, known))))
-    return [asked[place] for place in flows], graphs
+    return [asked[place] for place in flows], rows, graphs
 
 
 def _variable_name(kind: str, index: int) -> str:

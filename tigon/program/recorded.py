@@ -13,7 +13,7 @@ from tigon.base.extents import is_known
 from tigon.base.frozen import Frozen
 from tigon.ir import Graph, variable
 from tigon.passes.cut_joint import Cut, cut_joint, forward_half
-from tigon.passes.gradient import gradient
+from tigon.passes.gradient import gradient_by_rows, with_rows
 from tigon.passes.recompute import choices
 from tigon.program import stored
 from tigon.program.budget import Budget
@@ -36,6 +36,7 @@ class Recorded(Frozen, eq=False):
     saved: list[tuple[str, int]]
     cotangents: list[int]
     targets: list[int]  # inputs that gradients flow to
+    rows: list[int]  # of each target the output that says which rows its gradient is, or -1
     leads: list[list[int]]  # of each result, inputs that take part in a recording of it
     forward: AnyLowered
     backward: Callable[[], AnyLowered]
@@ -65,22 +66,24 @@ def _halves(
     wanted: tuple[bool, ...],
     disabled: frozenset[str],
     budget: Budget | None,
-) -> tuple[Cut, list[int], list[AnyLowered]]:
-    """The two, the inputs that gradients flow to, and both lowered where a budget asked for it."""
+) -> tuple[Cut, list[int], list[int], list[AnyLowered]]:
+    """The two, the inputs that gradients flow to, with the outputs that say which rows these are,
+    and both lowered where a budget asked for it."""
     outputs = graph.outputs[:results]
     cotangents = [variable(f"_cotangent{i}", value.type) for i, value in enumerate(outputs)]
     targets = [i for i, want in enumerate(wanted) if want and graph.inputs[i].dtype.has_gradients]
-    found = gradient(outputs, cotangents, [graph.inputs[i] for i in targets])
+    found = gradient_by_rows(outputs, cotangents, [graph.inputs[i] for i in targets])
     flows = [(i, grad) for i, grad in zip(targets, found, strict=True) if grad is not None]
-    joint = Graph((*graph.inputs, *cotangents), (*graph.outputs, *[grad for _, grad in flows]))
+    gradients, rows = with_rows([grad for _, grad in flows])
+    joint = Graph((*graph.inputs, *cotangents), (*graph.outputs, *gradients))
     prepared = prepare(joint, disabled)
     divide = partial(cut_joint, prepared, len(graph.inputs), len(graph.outputs))
     reached = [i for i, _ in flows]
     if budget is None or not flows:
-        return divide(), reached, []
+        return divide(), reached, rows, []
     forward = forward_half(prepared, len(graph.inputs), len(graph.outputs))
     cut, lowered = budget.best(choices(forward), lambda each: _measured(divide(each), disabled))
-    return cut, reached, lowered
+    return cut, reached, rows, lowered
 
 
 def _measured(cut: Cut, disabled: frozenset[str]) -> tuple[int, tuple[Cut, list[AnyLowered]]]:
@@ -99,13 +102,19 @@ def _made(
     budget: Budget | None,
     key: stored.Key | None,
 ) -> Recorded:
-    cut, targets, lowered = _halves(graph, results, wanted, disabled, budget)
+    cut, targets, rows, lowered = _halves(graph, results, wanted, disabled, budget)
     forward, later = lowered or (lower_graph(cut.forward, disabled=disabled), None)
     backward = cache(lambda: later or lower_graph(cut.backward, disabled=disabled))
     if targets and not all(is_known(*value.shape) for value in cut.backward.inputs):
         backward()  # now, so that all conditions are known before anything runs
     made = Recorded(
-        cut.saved, cut.cotangents, targets, leads(graph, graph.outputs[:results]), forward, backward
+        cut.saved,
+        cut.cotangents,
+        targets,
+        rows,
+        leads(graph, graph.outputs[:results]),
+        forward,
+        backward,
     )
     if key is not None:
         _keep(key, made, cut, disabled)
@@ -123,7 +132,7 @@ def _keep(key: stored.Key, made: Recorded, cut: Cut, disabled: frozenset[str]) -
         if own is None or None in names:
             return
         halves.append([own.name, names])
-    facts = [made.saved, made.cotangents, made.targets, made.leads]
+    facts = [made.saved, made.cotangents, made.targets, made.rows, made.leads]
     content = json.dumps({"facts": facts, "halves": halves}).encode()
     backend(config.text("TIGON_BACKEND")).store.save(key.text, content)
 
@@ -142,7 +151,7 @@ def _found(
         return None
     try:
         fields = stored.fields_of(content, key.names)
-        saved, cotangents, targets, leading = fields["facts"]
+        saved, cotangents, targets, rows, leading = fields["facts"]
         names = [(str(name), tuple(given)) for name, given in fields["halves"]]
         places = [(str(kind), int(index)) for kind, index in saved]
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
@@ -166,4 +175,4 @@ def _found(
     if forward is None:
         return None
     backward = cache(lambda: half(1, backward_again) or backward_again())
-    return Recorded(places, cotangents, targets, leading, forward, backward)
+    return Recorded(places, cotangents, targets, rows, leading, forward, backward)

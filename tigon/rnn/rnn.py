@@ -9,6 +9,7 @@ from typing import Any
 from tigon import nd, sym
 from tigon.base import check
 from tigon.base.files import AnyPath
+from tigon.nd.files import load_dense
 
 __all__ = ["do_rnn_checkpoint", "load_rnn_checkpoint", "save_rnn_checkpoint"]
 
@@ -48,7 +49,7 @@ def load_rnn_checkpoint(
     as these cells take them."""
     symbol_file, params_file = _files(prefix, epoch)
     found: dict[str, dict[str, Any]] = {"arg": {}, "aux": {}}
-    for name, array in nd.load(params_file).items():
+    for name, array in load_dense(params_file).items():
         kind, _, own = name.partition(":")
         check(
             kind in found and own,

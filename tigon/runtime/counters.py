@@ -21,6 +21,7 @@ _COUNTS: dict[str, float] = {
     "paths": 0,
     "whole_steps": 0,
     "steps_apart": 0,
+    "row_bytes_sent": 0,
 }
 _WARNED: set[str] = set()
 
@@ -65,7 +66,8 @@ def stats() -> dict[str, float]:
     a slower way, `falls_short` calls that are not quite what was asked for,
     `given_way` kinds of hybridized calls that run as Python code, `paths` that values
     were seen to choose within hybridized calls, `whole_steps` of `Module.fit` that were one program
-    and `steps_apart` that were not, `refused_entries`
+    and `steps_apart` that were not, `row_bytes_sent` to other ranks, of row-sparse arrays and the
+    numbers of their rows, `refused_entries`
     of the cache folder that are damaged or lie under another entry's name (what they held is
     compiled again), `bytes_now` and `bytes_peak` (logical bytes of live arrays and arenas), and the
     runtime's own (`pushed`, `inlined`, `tape_nodes`, ...). `signatures` are the calls of single

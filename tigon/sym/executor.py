@@ -453,6 +453,7 @@ def bind(
     check_distinct("bind", self)
     names, auxiliary_names = self.list_arguments(), self.list_auxiliary_states()
     arguments = _by_name("args", names, args, required=True)
+    arguments = {name: as_array("bind", name, array) for name, array in arguments.items()}
     auxiliary = _by_name("aux_states", auxiliary_names, aux_states, required=True)
     gradients = _by_name("args_grad", names, args_grad, required=False)
     requests = _requests(names, grad_req)

@@ -50,20 +50,23 @@ def rand_ndarray(
     distribution: str | None = None,
     ctx: Any = None,
 ) -> nd.NDArray:
-    """An array of normal numbers, each through `modifier_func` if there is one.
+    """An array of normal numbers, each through `modifier_func` if there is one. Of a row-sparse one
+    each row is stored with the probability `density` (0.5 by default), of a csr one each element.
 
     >>> rand_ndarray((2, 3), dtype="float64").dtype
     <class 'numpy.float64'>
+    >>> rand_ndarray((2, 3), "csr", density=0).data.shape
+    (0,)
     """
-    check(
-        stype == "default",
-        "rand_ndarray",
-        f"expected stype 'default'; given {stype!r}: arrays are dense; see docs/missing.md",
-    )
     values = random_arrays(shape)
     if modifier_func is not None:
         values = assign_each(values, modifier_func)
-    return nd.array(values, ctx=ctx, dtype=dtype)
+    if stype != "default":
+        share = 0.5 if density is None else density
+        places = values.shape if stype == "csr" else (len(values), *[1] * (values.ndim - 1))
+        values = values * (np.random.uniform(size=places) < share)
+    made: nd.NDArray = nd.array(values, ctx=ctx, dtype=dtype).tostype(stype)
+    return made
 
 
 def rand_shape_nd(num_dim: int, dim: int = 10, allow_zero_size: bool = False) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon import nd, sym
+from tigon import sym
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.extents import RuntimeExtents, UnknownExtent, is_known
 from tigon.base.files import AnyPath, write_file
@@ -24,6 +24,7 @@ from tigon.gluon.block.hybrid import HybridBlock
 from tigon.gluon.symbolic import symbol_for_export
 from tigon.ir.graph import Graph, Node, Value
 from tigon.ir.rewrite import rewrite, typed, untyped
+from tigon.nd.files import load_dense
 from tigon.ops import get
 from tigon.passes.set_mode import set_mode
 
@@ -212,7 +213,7 @@ def _symbol_and_arrays(given: Any, params: Any) -> tuple[Any, dict[str, np.ndarr
         f"sym: expected a Symbol, a HybridBlock, or a path; given {type(given).__name__}",
     )
     if isinstance(params, (str, os.PathLike)):
-        params = nd.load(os.fsdecode(params))
+        params = load_dense(os.fsdecode(params))
     several = params if isinstance(params, (list, tuple)) else [params or {}]
     check(
         all(isinstance(each, Mapping) for each in several),

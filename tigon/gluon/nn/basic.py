@@ -201,7 +201,9 @@ class Dropout(HybridBlock):
 
 
 class Embedding(HybridBlock):
-    """Row `i` of a table for each index `i`.
+    """Row `i` of a table for each index `i`. With `sparse_grad` the gradient of the table is the
+    rows that a batch has asked for, and a `Trainer` whose optimizer is lazy (SGD, Adam, AdaGrad,
+    Ftrl) reads and writes no others.
 
     >>> Embedding(10, 4)
     Embedding(10 -> 4, float32)
@@ -218,9 +220,9 @@ class Embedding(HybridBlock):
     ) -> None:
         super().__init__(**kwargs)
         check(
-            not sparse_grad,
+            sparse_grad in (True, False),
             "Embedding",
-            "gradients are dense; leave sparse_grad at False",
+            f"sparse_grad: expected True or False; given {sparse_grad!r:.40}",
         )
         self._input_dim = input_dim
         self._output_dim = output_dim
@@ -239,6 +241,7 @@ class Embedding(HybridBlock):
                 init=weight_initializer,
                 dtype=dtype,
                 allow_deferred_init=True,
+                grad_stype="row_sparse" if sparse_grad else "default",
             )
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:

@@ -18,9 +18,9 @@ same, or (name, function), where the function makes of the file's array that of 
 
 def load_named(filename: Any, where: str, writer: str) -> dict[str, Any]:
     """Arrays by name. A file of no arrays at all does not tell whether they had names."""
-    from tigon import nd
+    from tigon.nd.files import load_dense
 
-    loaded = nd.load(filename)
+    loaded = load_dense(filename)
     if isinstance(loaded, list) and not loaded:
         return {}
     check(

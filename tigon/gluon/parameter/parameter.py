@@ -6,6 +6,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tigon.base import TigonError, as_dtype, check, config
 from tigon.base.absent import say_of_methods
 from tigon.base.arguments import NamesWrongTypes
 from tigon.base.errors import user_line
-from tigon.context import Context, check_context, check_contexts, current_context
+from tigon.context import Context, check_context, check_contexts, context_of, current_context
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
 from tigon.gluon.parameters_section import describe as _describe
@@ -66,12 +67,14 @@ class Parameter(NamesWrongTypes):
         stype: str = "default",
         grad_stype: str = "default",
     ) -> None:
-        check(
-            stype == "default" and grad_stype == "default",
-            f"Parameter '{name}'",
-            "only dense storage is supported; leave stype and grad_stype at 'default'",
-        )
+        for field, given in (("stype", stype), ("grad_stype", grad_stype)):
+            check(
+                given in ("default", "row_sparse"),
+                f"Parameter '{name}'",
+                f"{field}: expected 'default' or 'row_sparse'; given {given!r:.40}",
+            )
         self.name = name
+        self._stype, self._grad_stype = stype, grad_stype
         self.lr_mult = lr_mult
         self.wd_mult = wd_mult
         self.init = init
@@ -248,10 +251,11 @@ class Parameter(NamesWrongTypes):
             if self._grad_req == "null":
                 array.mark_variable(None, "null")
             else:
-                array.attach_grad(self._grad_req)
+                array.attach_grad(self._grad_req, self._grad_stype)
 
     def _load(self, array: Any, ctx: Any = None, cast_dtype: bool = False) -> None:
         """Take over values read from a file; initializes where needed."""
+        array = _whole(array)
         contexts = check_contexts(self._where, ctx)
         held = self._arrays
         check(
@@ -375,9 +379,44 @@ class Parameter(NamesWrongTypes):
         assert self._arrays is not None
         return list(self._arrays)
 
+    @property
+    def stype(self) -> str:
+        """How MXNet stores it: 'default' or 'row_sparse'. Here its array is dense either way, and
+        `row_sparse_data` gives rows of it."""
+        return self._stype
+
+    @property
+    def grad_stype(self) -> str:
+        """How its gradient is stored: 'default' or 'row_sparse'."""
+        return self._grad_stype
+
+    def row_sparse_data(self, row_id: Any) -> Any:
+        """The rows of these numbers as a row-sparse array, on the context of `row_id`. An operator
+        that it is given to looks into the parameter itself, so that gradients flow there.
+
+        >>> from tigon import nd
+        >>> weight = Parameter("weight", shape=(4, 2), init="ones", stype="row_sparse")
+        >>> weight.initialize()
+        >>> weight.row_sparse_data(nd.array([2, 0, 2])).indices.asnumpy()
+        array([0, 2])
+        """
+        check(
+            self._stype == "row_sparse",
+            self._where,
+            "row_sparse_data: expected a parameter of stype 'row_sparse'; given one of 'default'; "
+            "use data(), or make it with stype='row_sparse'",
+        )
+        rows_of = import_module("tigon.nd.stored").rows_of
+        return rows_of(self.data(context_of(row_id)), row_id)
+
+    def list_row_sparse_data(self, row_id: Any) -> list[Any]:
+        """The same of each context."""
+        return [self.row_sparse_data(row_id.as_in_context(context)) for context in self.list_ctx()]
+
     def set_data(self, data: Any) -> None:
         """Overwrite the values, on every context."""
         data = hooks.concrete(data, f"it overwrites {self._where} at {user_line()}")
+        data = _whole(data)
         self.shape = data.shape
         if self._arrays is None:
             check(
@@ -605,6 +644,11 @@ def as_shape(given: int | Sequence[int]) -> tuple[int, ...]:
     return (given,) if isinstance(given, int) else tuple(int(extent) for extent in given)
 
 
+def _whole(array: Any) -> Any:
+    """A dense array for a sparse one."""
+    return array.tostype("default") if hasattr(array, "apply_stored") else array
+
+
 def _as_array(value: Any, dtype: str | None) -> Any:
     from tigon import nd
 
@@ -624,6 +668,6 @@ _describe(
     init="how it begins, an initializer or its name; None: as `initialize` says",
     allow_deferred_init="whether `initialize` may wait for a shape that is not known",
     differentiable="False: it has no gradient, whatever `grad_req` says",
-    stype="accepted as 'default': arrays are dense",
-    grad_stype="accepted as 'default': gradients are dense",
+    stype="'row_sparse': `row_sparse_data` gives rows of it; its own array is dense anyway",
+    grad_stype="'row_sparse': its gradient holds the rows alone that backward has computed",
 )

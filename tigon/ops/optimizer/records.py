@@ -211,7 +211,7 @@ lr : learning rate
 wd : weight decay
 rescale_grad : the gradient is multiplied with it first
 clip_gradient : then clipped to [-clip_gradient, clip_gradient], if that is not negative
-lazy_update : accepted for old programs; it concerns sparse gradients only
+lazy_update : whether a row-sparse gradient updates the rows alone that it has
 
 Examples
 --------

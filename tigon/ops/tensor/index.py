@@ -11,7 +11,7 @@ from tigon.base import TensorType, as_dtype, check
 from tigon.base.dtypes import int64
 from tigon.base.frozen import Frozen
 from tigon.loop.semantics import convert
-from tigon.ops.primitive.choose import cast, select
+from tigon.ops.primitive.choose import cast, clip, select
 from tigon.ops.primitive.compare import equal
 from tigon.ops.primitive.create import _full, _iota
 from tigon.ops.primitive.gather import (
@@ -29,8 +29,8 @@ from tigon.ops.primitive.gather import (
     take_backward,
 )
 from tigon.ops.primitive.view import _reshape, normalized_axis
-from tigon.ops.record import Positions, composite
-from tigon.ops.tensor.shape import expand_dims
+from tigon.ops.record import ByRows, Positions, composite
+from tigon.ops.tensor.shape import expand_dims, reshape
 
 
 def _decompose_take(attrs: TakeAttrs, a: Any, indices: Any) -> Any:
@@ -101,6 +101,13 @@ def _grad_embedding(a: EmbeddingAttrs, g: Any, y: Any, data: Any, weight: Any) -
     return None, take_backward(g, data, weight, axis=0)
 
 
+def _rows_of_embedding(a: EmbeddingAttrs, g: Any, data: Any, weight: Any) -> ByRows | None:
+    if not a.sparse_grad:
+        return None
+    rows = clip(cast(data, dtype="int64"), a_min=0, a_max=max(a.input_dim - 1, 0))
+    return ByRows(1, reshape(rows, shape=(-1,)), reshape(g, shape=(-1, a.output_dim)))
+
+
 embedding = composite(
     "Embedding",
     _decompose_embedding,
@@ -108,6 +115,7 @@ embedding = composite(
     attrs=EmbeddingAttrs,
     indices={"data": lambda attrs, *_: Positions(attrs.input_dim, 0)},
     grad=_grad_embedding,
+    by_rows=_rows_of_embedding,
     numpy=lambda data, weight, **_: _take_oracle(weight, data, 0, "clip"),
     infer_operands=lambda attrs, types: [
         types[0],
@@ -119,8 +127,10 @@ embedding = composite(
     ),
     doc="""Rows of `weight`, one for each number in `data`.
 
-    Parameters: `input_dim` how many rows there are, `output_dim` how long they are. Numbers out of
-    range take the first or last row.
+    Parameters: `input_dim` how many rows there are, `output_dim` how long they are; `sparse_grad`
+    (default False) lets the gradient of weight be the rows that data names, as
+    `weight.attach_grad(stype='row_sparse')` keeps it. Numbers out of range take the first or last
+    row.
 
     >>> w = nd.array([[1, 2], [3, 4], [5, 6]])
     >>> nd.Embedding(nd.array([2, 0]), w, input_dim=3, output_dim=2).asnumpy()

@@ -132,7 +132,7 @@ WIDEST_TYPE_CASTS = [
     *"""
         _contrib_interleaved_matmul_encdec_qk _contrib_interleaved_matmul_encdec_valatt
         _contrib_interleaved_matmul_selfatt_qk _contrib_interleaved_matmul_selfatt_valatt _matmul
-        batch_dot Correlation dot einsum
+        _stored_dot _stored_dot_like batch_dot Correlation dot einsum
     """.split(),
     # Several into one.
     *"""

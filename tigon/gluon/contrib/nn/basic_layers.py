@@ -16,7 +16,8 @@ from tigon.gluon.parameter import ParameterDict
 
 
 class SparseEmbedding(Embedding):
-    """Row `i` of a table for each index `i`. Its gradient is dense, as all are.
+    """Row `i` of a table for each index `i`, with a row-sparse gradient: `nn.Embedding` with
+    `sparse_grad`. Unlike MXNet's it can be hybridized.
 
     >>> SparseEmbedding(10, 4)
     SparseEmbedding(10 -> 4, float32)
@@ -32,7 +33,13 @@ class SparseEmbedding(Embedding):
         params: ParameterDict | None = None,
     ) -> None:
         super().__init__(
-            input_dim, output_dim, dtype, weight_initializer, prefix=prefix, params=params
+            input_dim,
+            output_dim,
+            dtype,
+            weight_initializer,
+            sparse_grad=True,
+            prefix=prefix,
+            params=params,
         )
 
     def __repr__(self) -> str:
