@@ -1,19 +1,16 @@
-"""Damaged files of Caffe: `python -m tests.caffe.hostile 100000 7` tries so many, from a seed."""
+"""Damaged files of Caffe: `python -m tests.readers.hostile "caffe network" 100000 7`."""
 
 from __future__ import annotations
 
 import random
 import re
-import sys
-import tracemalloc
-from collections.abc import Callable
 
 import numpy as np
 
 import tigon as mx
 from tests.caffe.models import caffemodel
 from tests.caffe.test_layers import CASES, text_of
-from tests.formats.test_damaged_files import mutated_bytes
+from tests.readers.hostile import Case, Hostile, mutated_bytes
 from tigon.contrib.caffe.fields import SCHEMA
 from tigon.contrib.caffe.net import Assembly, State
 from tigon.contrib.caffe.solver import Solver
@@ -133,45 +130,19 @@ def read_everything(content: bytes) -> None:
     read_wire(content, SCHEMA["NetParameter"], "evil")
 
 
-def cases(draw: random.Random) -> tuple[Callable[[bytes], None], bytes]:
-    kind = draw.randrange(10)
-    if kind < 5:
-        case = draw.choice(CASES)
-        text = OLD if draw.random() < 0.2 else text_of(case, case.bottoms)
-        return read_network, mutated_text(text, draw)
-    if kind < 6:
-        return read_solver, mutated_text(SOLVER, draw)
-    read = read_model if kind < 9 else read_everything
+def network(draw: random.Random) -> Case:
+    case = draw.choice(CASES)
+    text = OLD if draw.random() < 0.2 else text_of(case, case.bottoms)
+    return read_network, mutated_text(text, draw)
+
+
+def solver(draw: random.Random) -> Case:
+    return read_solver, mutated_text(SOLVER, draw)
+
+
+def model(draw: random.Random) -> Case:
+    read = read_everything if draw.random() < 0.25 else read_model
     return read, mutated_bytes(draw.choice(MODELS), draw)
 
 
-MOST = 4 << 20
-"""Bytes that a file of some kilobytes may make the reader take."""
-
-
-def run(count: int, seed: int) -> tuple[int, int]:
-    """How many were read, and how many refused; everything but a refusal that says where goes
-    through, with the file that did it."""
-    draw, read = random.Random(seed), 0
-    measured = count // 20
-    for number in range(count):
-        if number == count - measured:
-            tracemalloc.start()
-        function, content = cases(draw)
-        try:
-            function(content)
-            read += 1
-        except mx.TigonError as error:
-            assert SAID.match(str(error)) and len(str(error)) < 3000, (str(error), content)
-        except Exception as error:
-            raise AssertionError((function.__name__, content)) from error
-        if number >= count - measured:
-            _, peak = tracemalloc.get_traced_memory()
-            assert peak < MOST, (peak, content)
-            tracemalloc.reset_peak()
-    tracemalloc.stop()
-    return read, count - read
-
-
-if __name__ == "__main__":
-    print("read and refused:", run(int(sys.argv[1]), int(sys.argv[2])))
+HOSTILE = {draw.__name__: Hostile(draw, SAID) for draw in (network, solver, model)}

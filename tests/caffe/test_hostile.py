@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tests.caffe.hostile import run
+from tests.caffe.hostile import HOSTILE
 from tests.readers.encode import content, varint
+from tests.readers.hostile import run
 from tigon.contrib.caffe.fields import SCHEMA
 from tigon.contrib.caffe.net import Assembly, State
 from tigon.contrib.caffe.weights import array_of_blob
@@ -18,9 +19,10 @@ from tigon.readers.text import read_text
 from tigon.readers.wire import read_wire
 
 
-def test_damaged_files() -> None:
-    read, refused = run(2000, 17)
-    assert read > 200 and refused > 1000
+@pytest.mark.parametrize(("kind", "count"), [("network", 1000), ("solver", 200), ("model", 800)])
+def test_damaged_files(kind: str, count: int) -> None:
+    read, refused = run(HOSTILE[kind], count, 17, measured=count // 20)
+    assert read > count // 10 and refused > count // 3, (read, refused)
 
 
 NET = SCHEMA["NetParameter"]
