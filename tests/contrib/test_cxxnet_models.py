@@ -54,10 +54,11 @@ def test_a_model_means_what_it_meant(tmp_path: Path) -> None:
     data = np.random.default_rng(1).normal(size=(2, 2, 3, 4))
     net = loaded(tmp_path / "0012.model", content())
     np.testing.assert_allclose(net.predict(data).asnumpy(), computed(data, drawn()), rtol=2e-5)
-    net.block()(mx.nd.array(data))  # what was read is what a block begins with
-    np.testing.assert_allclose(
-        net.block()(mx.nd.array(data)).asnumpy(), computed(data, drawn()), rtol=2e-5
-    )
+    for prefix in ("", "a_"):  # what was read is what a block begins with
+        block = net.block(prefix=prefix)
+        assert prefix + "cv_wmat" in block.params
+        found = block(mx.nd.array(data)).asnumpy()
+        np.testing.assert_allclose(found, computed(data, drawn()), rtol=2e-5)
 
 
 def test_schedules_go_on_where_the_model_was(tmp_path: Path) -> None:

@@ -177,17 +177,19 @@ class Network:
             section, common, self.place, self.input_shape, self.batch_size, without
         )
 
-    def block(self, losses: bool = False) -> SymbolBlock:
+    def block(self, losses: bool = False, prefix: str = "") -> SymbolBlock:
         """The network as a Gluon block that trains, of data; it gives what the last node predicts.
         With `losses` it is one of data and label, whose gradients begin with those of its losses.
-        After `fit` it begins with what was learnt."""
+        After `fit` or `load_model` it begins with what was learnt. `prefix`: what its names begin
+        with (`SymbolBlock`)."""
         symbol = self.symbol if losses else self._prediction(self._top)
         inputs = [n for n in ("data", "label") if n in symbol.list_arguments()]
-        block = SymbolBlock(symbol, [sym.var(name) for name in inputs])
+        block = SymbolBlock(symbol, [sym.var(name) for name in inputs], prefix=prefix)
         if self.module is not None and self.module.params_initialized:
             arguments, states = self.module.get_params()
             known = block.collect_params()
-            learnt = {n: a for n, a in {**arguments, **states}.items() if n in known}
+            every = {prefix + name: array for name, array in {**arguments, **states}.items()}
+            learnt = {name: array for name, array in every.items() if name in known}
             block.load_dict(learnt, source="what was learnt")
         return block
 

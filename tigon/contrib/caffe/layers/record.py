@@ -52,6 +52,13 @@ class Network:
         self.symbols: dict[str, Any] = {}
         self.shared: dict[str, str] = {}
 
+    def rename_arrays(self, prefix: str) -> None:
+        """Let names of arrays begin with a prefix."""
+        self.arrays = {
+            prefix + name: own._replace(name=prefix + name) for name, own in self.arrays.items()
+        }
+        self.blobs_of = [(layer, [prefix + n for n in names]) for layer, names in self.blobs_of]
+
 
 class Layer:
     """One layer while its rule runs: its message, its bottoms, its arrays."""
