@@ -8,13 +8,16 @@ import re
 import numpy as np
 
 import tigon as mx
+from tests.caffe import test_snapshots
 from tests.caffe.models import caffemodel
 from tests.caffe.test_layers import CASES, text_of
 from tests.readers.hostile import Case, Hostile, mutated_bytes
 from tigon.contrib.caffe.fields import SCHEMA
 from tigon.contrib.caffe.net import Assembly, State
 from tigon.contrib.caffe.solver import Solver
+from tigon.contrib.caffe.states import read_state
 from tigon.contrib.caffe.weights import arrays_for
+from tigon.readers.hdf5 import File
 from tigon.readers.text import read_text
 from tigon.readers.wire import read_wire
 
@@ -145,4 +148,34 @@ def model(draw: random.Random) -> Case:
     return read, mutated_bytes(draw.choice(MODELS), draw)
 
 
-HOSTILE = {draw.__name__: Hostile(draw, SAID) for draw in (network, solver, model)}
+def snapshot(draw: random.Random) -> Case:
+    """Of HDF5 or of a state."""
+    read, good = draw.choice(SNAPSHOTS)
+    return read, mutated_bytes(good, draw)
+
+
+def read_solver_state(content: bytes) -> None:
+    read_state(content, "evil").of(STATE_NETWORK, 1)
+
+
+def read_snapshot(content: bytes) -> None:
+    arrays_for(STATE_NETWORK, content, "evil")
+
+
+def read_datasets(content: bytes) -> None:
+    for dataset in File(content, "evil").datasets.values():
+        _ = dataset.text() if dataset.dtype is None else dataset.array()
+
+
+STATE_NETWORK = Assembly(
+    read_text(test_snapshots.NET, SCHEMA["NetParameter"], "net"),
+    State("train"),
+    test_snapshots.SHAPES,
+).network
+SNAPSHOTS = [
+    (read_snapshot, test_snapshots.MODEL.read_bytes()),
+    (read_solver_state, test_snapshots.STATE.read_bytes()),
+    (read_solver_state, test_snapshots.state(3, test_snapshots.HISTORY, "x.caffemodel")),
+    (read_datasets, (test_snapshots.HERE / "arrays.h5").read_bytes()),
+]
+HOSTILE = {draw.__name__: Hostile(draw, SAID) for draw in (network, solver, model, snapshot)}

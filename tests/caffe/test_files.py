@@ -375,16 +375,6 @@ def test_models_of_other_networks(arrays: dict, wanted: str, tmp_path: Path) -> 
     assert str(raised.value).removeprefix(f"{model}: ") == wanted
 
 
-def test_a_snapshot_of_another_kind(tmp_path: Path) -> None:
-    model = written(tmp_path, "caffemodel.h5", b"\x89HDF\r\n\x1a\n" + bytes(80))
-    with pytest.raises(mx.TigonError) as raised:
-        caffe.load_net(written(tmp_path, "net", NEW), model)
-    assert str(raised.value) == (
-        f"{model}: at byte 0: expected a binary protocol buffer; given HDF5; save the snapshot "
-        "with snapshot_format BINARYPROTO"
-    )
-
-
 def test_what_a_model_lacks_is_filled_where_allowed(tmp_path: Path) -> None:
     model = written(tmp_path, "caffemodel", caffemodel({"conv": ARRAYS["conv"]}))
     net = caffe.load_net(written(tmp_path, "net", NEW), model, allow_missing=True)

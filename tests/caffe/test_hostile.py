@@ -19,7 +19,9 @@ from tigon.readers.text import read_text
 from tigon.readers.wire import read_wire
 
 
-@pytest.mark.parametrize(("kind", "count"), [("network", 1000), ("solver", 200), ("model", 800)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("network", 1000), ("solver", 200), ("model", 800), ("snapshot", 2000)]
+)
 def test_damaged_files(kind: str, count: int) -> None:
     read, refused = run(HOSTILE[kind], count, 17, measured=count // 20)
     assert read > count // 10 and refused > count // 3, (read, refused)

@@ -14,6 +14,7 @@ import tigon as mx
 from tests.contrib import cxxnet_models
 from tests.formats.test_params import X, csr, listing, record, row_sparse
 from tests.readers.hostile import Case, Hostile, mutated_bytes, run
+from tests.readers.record_hdf5 import HERE
 from tigon import gluon, nd, recordio, sym
 from tigon.contrib.caffe.layers.record import REFUSED
 from tigon.export import safetensors
@@ -123,6 +124,8 @@ def files_of_all_kinds(folder: Path) -> dict[str, bytes]:
         "solver": b"net: 'x.prototxt'\nbase_lr: 0.1\nlr_policy: 'fixed'\ntype: 'Adam'\n",
         "x.caffemodel": CAFFEMODEL,
         "0012.model": cxxnet_models.content(),
+        "x.solverstate": (HERE / "snapshot.solverstate.h5").read_bytes(),
+        "x.caffemodel.h5": (HERE / "snapshot.caffemodel.h5").read_bytes(),
     }
 
 
@@ -248,6 +251,18 @@ operators (11 of 10 kinds)
   1 share
   1 softmax
   1 split""",
+    "x.solverstate": """the state of a solver of Caffe, HDF5
+iterations: 20
+caffemodel: models/snapshot.caffemodel.h5
+parameters (3, 20 bytes)
+  history:0  float32  (1, 3)  12 bytes
+  history:1  float32  (1,)    4 bytes
+  history:2  float32  (1,)    4 bytes""",
+    "x.caffemodel.h5": """a caffemodel, HDF5
+parameters (3, 20 bytes)
+  ip:0    float32  (1, 3)  12 bytes
+  ip:1    float32  (1,)    4 bytes
+  twin:1  float32  (1,)    4 bytes""",
     "x.caffemodel": """a caffemodel
 parameters (1, 8 bytes)
   ip:0  float32  (1, 2)  8 bytes""",
@@ -260,7 +275,7 @@ def test_what_is_told(name: str, files: dict[str, bytes], tmp_path: Path) -> Non
     path.write_bytes(files[name])
     assert inspect(path).text() == TOLD[name]
     # Content tells most formats whatever they are called.
-    if name not in ("x.idx", "x.caffemodel"):
+    if name not in ("x.idx", "x.caffemodel", "x.caffemodel.h5", "x.solverstate"):
         assert inspect_content(memoryview(files[name]), "file").text() == TOLD[name]
 
 
@@ -310,8 +325,8 @@ def test_the_program(
     assert lines[0] == (
         f"{tmp_path}/empty: it begins with b'', as no format that is known here; known are MXNet's "
         ".params, safetensors, MXNet's -symbol.json, -model.json of Block.save, ONNX's models, "
-        "Caffe's caffemodels, Caffe's prototxt, record files, indexes of record files, cxxnet's "
-        "models, cxxnet's configurations"
+        "Caffe's caffemodels, states of Caffe's solvers, Caffe's prototxt, record files, indexes "
+        "of record files, cxxnet's models, cxxnet's configurations"
     )
     assert "nowhere" in lines[1] and lines[2].startswith(f"{tmp_path}/x.params: at byte ")
     assert main(given[:1]) == 0

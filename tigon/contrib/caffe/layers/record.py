@@ -300,8 +300,19 @@ def record_of(message: Message) -> Record:
     record = RECORDS.get(kind)
     if record is not None:
         return record
+    verb = "is refused: " if kind in REFUSED else ""
+    message.fail(
+        f"layer '{message.name}': type '{kind:.60}' {verb}{reason_against(kind)}",
+        "type",
+    )
+
+
+def reason_against(kind: str) -> str | None:
+    """Why there is no rule for a type of layer; None where there is one."""
+    if kind in RECORDS:
+        return None
     if kind in REFUSED:
-        message.fail(f"layer '{message.name}': type '{kind}' is refused: {REFUSED[kind]}", "type")
+        return REFUSED[kind]
     near = difflib.get_close_matches(kind[:60], [*RECORDS, *REFUSED], 1)
-    meant = f"; is '{near[0]}' meant?" if near else "; write it as a Gluon block"
-    message.fail(f"layer '{message.name}': type '{kind:.60}' is not known{meant}", "type")
+    meant = f"is '{near[0]}' meant?" if near else "write it as a Gluon block"
+    return f"is not known; {meant}"
