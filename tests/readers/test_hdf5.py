@@ -144,9 +144,7 @@ def test_what_the_library_writes_on_demand_is_refused() -> None:
 
 def test_how_much_is_looked_at_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hdf5, "MOST", 60)
-    with pytest.raises(
-        mx.TigonError, match=r"^x: at byte \d+: holds more than 60 parts; is it"
-    ):
+    with pytest.raises(mx.TigonError, match=r"^x: at byte \d+: holds more than 60 parts; is it"):
         File(CONTENT, "x")
     monkeypatch.setattr(hdf5, "MOST", 1 << 18)
     monkeypatch.setattr(hdf5, "DEEPEST", 1)
