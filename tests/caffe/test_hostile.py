@@ -60,6 +60,11 @@ def test_sizes_that_are_only_said_take_nothing() -> None:
         mx.TigonError, match=r"^model: at byte \d+: layer\[0\].blobs\[0\].data: exp"
     ):
         array_of_blob(blob)
+    for extents in ([0, 2**62], [1] * 40):  # no array may have these, of however many numbers
+        shape = content(7, content(1, b"".join(map(varint, extents))))
+        own = read_wire(shape + content(5, bytes(4)), SCHEMA["BlobProto"], "model")
+        with pytest.raises(mx.TigonError, match=r"^model: at byte \d+: data: expected \d+ numbers"):
+            array_of_blob(own)
     text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 4 } } }
     layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip"
             inner_product_param { num_output: 500000000 } }"""

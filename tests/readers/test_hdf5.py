@@ -57,6 +57,9 @@ def message(kind: int) -> int:
     return place + 8
 
 
+NOTHING = CONTENT.index(struct.pack("<BBBxxxxxQQQQ", 1, 2, 1, 0, 3, 0, 3))
+"""The shape of 'nothing', with its largest extents."""
+
 DAMAGED = {
     "no file of HDF5": (b"PK\3\4", 0, "expected a file of HDF5"),
     "a form of 1.8": (
@@ -101,6 +104,9 @@ DAMAGED = {
     "many extents": (
         with_bytes(message(1) + 1, b"\x21"), message(1),
         f"{FIRST}: expected a shape of at most 32 extents; given 33"),
+    "extents that no array has": (
+        with_bytes(NOTHING + 16, struct.pack("<Q", 2**60)), NOTHING,
+        f"nothing: expected extents that an array may have; given {(0, 2**60)}"),
     "floats of another form": (
         with_bytes(message(3) + 12, b"\7"), message(3),
         f"{FIRST}: expected numbers or a text; given elements of class 1, 4 bytes"),

@@ -14,6 +14,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from tigon.base.errors import TigonError
+from tigon.readers.shapes import is_possible
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -238,7 +239,10 @@ class File:
         if version not in (1, 2) or rank > 32 or (version == 2 and self._number(at + 3, 1) == 2):
             self.fail(at, f"{path}: expected a shape of at most 32 extents; given {rank}")
         begin = at + (8 if version == 1 else 4)
-        return tuple(self._number(begin + 8 * axis) for axis in range(rank))
+        shape = tuple(self._number(begin + 8 * axis) for axis in range(rank))
+        if not is_possible(shape):
+            self.fail(at, f"{path}: expected extents that an array may have; given {shape}")
+        return shape
 
     def _dtype(self, at: int, path: str) -> tuple[np.dtype | None, int]:
         """The dtype, None for texts, and bytes of an element."""

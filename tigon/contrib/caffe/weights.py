@@ -12,6 +12,7 @@ from tigon.contrib.caffe.fields import SCHEMA, WEIGHTS
 from tigon.contrib.caffe.layers.record import Network, Shape
 from tigon.readers.hdf5 import Dataset, File, is_hdf5
 from tigon.readers.message import Message
+from tigon.readers.shapes import is_possible
 from tigon.readers.wire import read_wire
 
 _OLD_SHAPE = ("num", "channels", "height", "width")
@@ -35,7 +36,7 @@ def array_of_blob(blob: Message, wanted: Shape | None = None) -> np.ndarray:
     wide = blob.has("double_data")
     numbers = blob.numbers("double_data", "float64") if wide else blob.numbers("data", "float32")
     blob.check(
-        all(extent >= 0 for extent in given) and prod(given) == numbers.size,
+        is_possible(given) and prod(given) == numbers.size,
         f"expected {prod(given)} numbers of shape {given}; given {numbers.size}",
         "double_data" if wide else "data",
     )
