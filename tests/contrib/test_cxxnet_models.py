@@ -20,6 +20,7 @@ from tests.contrib.cxxnet_models import (
     model,
 )
 from tigon.contrib import cxxnet
+from tigon.contrib.cxxnet.models import Model
 
 
 def loaded(path: Path, written: bytes, text: str = CONFIGURATION, by_name: bool = False) -> object:
@@ -220,6 +221,9 @@ def test_names_and_numbers_that_no_model_has(tmp_path: Path) -> None:
         model(
             ["in"], [layer("relu", [0], [1])], (1, 1, 2), b""
         ): "at byte 194: expected nodes from 0 to 0; given (1,)",
+        model(
+            ["in"], [layer("concat", [0, 5], [0])], (1, 1, 2), b""
+        ): "at byte 182: expected nodes from 0 to 0; given (0, 5)",
         good[:updates] + struct.pack("<q", 2**31) + good[-8:]: f"at byte {updates}: expected a "
         "number of updates below 2**31; given 2147483648",
         good[:updates] + struct.pack("<q", -1) + good[-8:]: f"at byte {updates}: expected a number "
@@ -230,5 +234,7 @@ def test_names_and_numbers_that_no_model_has(tmp_path: Path) -> None:
         with pytest.raises(mx.TigonError) as told:
             loaded(path, written, FULLC)
         assert str(told.value) == f"{path}: {expected}"
+    own = Model(content(), "x")
+    assert own.arrays().keys() == own.arrays().keys() == {1, 3, 4, 8, 9}
     most = content(2**31 - 1)
     assert loaded(tmp_path / "x.model", most)._updates == 2**31 - 1
