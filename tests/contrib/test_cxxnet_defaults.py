@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -75,3 +76,28 @@ def test_what_is_not_set_has_its_default(row: tuple[str, ...]) -> None:
     found = described(LAYERS[kind])
     assert found == described(LAYERS[kind], f"{name} = {default}")
     assert (found != described(LAYERS[kind], f"{name} = {other}")) == (default != other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [("xavier", f'["uniform", {{"scale": {math.sqrt(3 / (2 * 6 + 2))}}}]'),
+     ("kaiming", f'["normal", {{"sigma": {math.sqrt(2 / (2 * 6))}}}]')],
+)  # fmt: skip
+def test_windows_that_are_no_squares_count_whole(kind: str, wanted: str) -> None:
+    layers = (
+        "layer[+1:a] = conv:c\nnchannel = 2\nkernel_height = 2\nkernel_width = 3\n"
+        f"random_type = {kind}"
+    )
+    assert described(layers)[1]["c_wmat"] == wanted
+
+
+def test_what_is_learnt_and_what_only_moves() -> None:
+    layers = f"{LAYERS['norm']}\nlayer[+1:b] = insanity:i\nlayer[+1:c] = prelu:p"
+    net = cxxnet.loads(f"netconfig=start\n{layers}\nnetconfig=end\ninput_shape=2,4,6")
+    assert net.parameters == ["n_wmat", "n_bias", "p_bias"]
+    assert net.block().params.keys() == {
+        *net.parameters,
+        "n_moving_mean",
+        "n_moving_var",
+        "i_steps",
+    }
