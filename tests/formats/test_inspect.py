@@ -269,6 +269,12 @@ parameters (1, 8 bytes)
 }  # fmt: skip
 
 
+def test_headings_from_a_file_do_not_steer_a_terminal() -> None:
+    text = CONFIGURATION.replace("data = train", "data = \x1b[2Jrain").encode()
+    told = inspect_content(memoryview(text), "x.conf").text()
+    assert "section data = \\x1b[2Jrain: iter = mnist, threadbuffer" in told
+
+
 @pytest.mark.parametrize("name", TOLD)
 def test_what_is_told(name: str, files: dict[str, bytes], tmp_path: Path) -> None:
     path = tmp_path / name
