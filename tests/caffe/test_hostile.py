@@ -73,3 +73,13 @@ def test_sizes_that_are_only_said_take_nothing() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_a_top_without_a_name_is_told_with_its_place() -> None:
+    text = """layer { name: "x" type: "Input" top: "" input_param { shape { dim: 1 } } }"""
+    with pytest.raises(mx.TigonError) as told:
+        Assembly(read_text(text, NET, "net"), State("test"))
+    assert str(told.value) == (
+        "net: line 1, column 33: layer[0].top: layer 'x' (Input): expected a name for each top; "
+        "given ''"
+    )

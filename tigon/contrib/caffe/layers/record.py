@@ -223,6 +223,7 @@ class Layer:
             f"top '{top}' is what an array of a layer is called",
             "top",
         )
+        self.check(top, "expected a name for each top; given ''", "top")
         blob = Blob(sym.var(top), self._checked(tuple(map(int, told))))
         self.network.inputs[top] = blob
         return blob
