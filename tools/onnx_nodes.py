@@ -30,7 +30,6 @@ REASONS = {
     r"test_(bernoulli|training_dropout(_default)?(_mask)?$)": "random numbers are tigon's own",
     r"test_nonmaxsuppression": "the shape of the result depends on values",
     r"test_unique": "the shape of the result depends on values",
-    r"test_optional": "optional values have no place in a graph of arrays",
     r"test_bitcast_.*float": "no operator of tigon reads the bits of a float",
     r"test_ai_onnx_ml_tree_ensemble": "trees are no array programs",
     r"test_dft_inverse(_opset19)?$": "expects rounding errors of 2e-7 where the result is 0",

@@ -54,7 +54,8 @@ assert net(nd.ones((2, 2, 3))).shape == (2, 4)
 
 - Initializers become arguments under their names; statistics of batch normalization are auxiliary
   states, which move where the block trains. `import_to_gluon` lets initializers of floats learn
-  that have an axis.
+  that have an axis. `prefix="encoder_"` lets all names but those of inputs begin so, for two models
+  in one block.
 - Numbers that a model computes of shapes are computed while it is read, with extents that the file
   leaves open as they are: the graph that comes out serves every batch. Where an operator's result
   can only have a shape once a *value* is known (`Reshape` by an input), the error asks for

@@ -89,6 +89,7 @@ BOUNDED = {
     "backends.llvm.scalar._before_narrowing _cast": "by way of float32, and to it of float64",
     "passes.set_mode.in_prediction in_prediction.rule": LOOPS,
     "passes.set_mode.set_mode set_mode.rule": LOOPS,
+    "ir.recast.recast recast.rule": LOOPS,
     "passes.thread_keys._within thread_keys thread_keys.rule": LOOPS,
     "program.lowered._native_of_stored": LOOPS,
     "standalone.programs._control_place _launch_row write_program": LOOPS,

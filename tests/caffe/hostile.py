@@ -1,23 +1,23 @@
-"""Damaged files of Caffe: `python -m tests.caffe.hostile 100000 7` tries so many, from a seed."""
+"""Damaged files of Caffe: `python -m tests.readers.hostile "caffe network" 100000 7`."""
 
 from __future__ import annotations
 
 import random
 import re
-import sys
-import tracemalloc
-from collections.abc import Callable
 
 import numpy as np
 
 import tigon as mx
+from tests.caffe import test_snapshots
 from tests.caffe.models import caffemodel
 from tests.caffe.test_layers import CASES, text_of
-from tests.formats.test_damaged_files import mutated_bytes
+from tests.readers.hostile import Case, Hostile, mutated_bytes
 from tigon.contrib.caffe.fields import SCHEMA
 from tigon.contrib.caffe.net import Assembly, State
 from tigon.contrib.caffe.solver import Solver
+from tigon.contrib.caffe.states import read_state
 from tigon.contrib.caffe.weights import arrays_for
+from tigon.readers.hdf5 import File
 from tigon.readers.text import read_text
 from tigon.readers.wire import read_wire
 
@@ -133,45 +133,49 @@ def read_everything(content: bytes) -> None:
     read_wire(content, SCHEMA["NetParameter"], "evil")
 
 
-def cases(draw: random.Random) -> tuple[Callable[[bytes], None], bytes]:
-    kind = draw.randrange(10)
-    if kind < 5:
-        case = draw.choice(CASES)
-        text = OLD if draw.random() < 0.2 else text_of(case, case.bottoms)
-        return read_network, mutated_text(text, draw)
-    if kind < 6:
-        return read_solver, mutated_text(SOLVER, draw)
-    read = read_model if kind < 9 else read_everything
+def network(draw: random.Random) -> Case:
+    case = draw.choice(CASES)
+    text = OLD if draw.random() < 0.2 else text_of(case, case.bottoms)
+    return read_network, mutated_text(text, draw)
+
+
+def solver(draw: random.Random) -> Case:
+    return read_solver, mutated_text(SOLVER, draw)
+
+
+def model(draw: random.Random) -> Case:
+    read = read_everything if draw.random() < 0.25 else read_model
     return read, mutated_bytes(draw.choice(MODELS), draw)
 
 
-MOST = 4 << 20
-"""Bytes that a file of some kilobytes may make the reader take."""
+def snapshot(draw: random.Random) -> Case:
+    """Of HDF5 or of a state."""
+    read, good = draw.choice(SNAPSHOTS)
+    return read, mutated_bytes(good, draw)
 
 
-def run(count: int, seed: int) -> tuple[int, int]:
-    """How many were read, and how many refused; everything but a refusal that says where goes
-    through, with the file that did it."""
-    draw, read = random.Random(seed), 0
-    measured = count // 20
-    for number in range(count):
-        if number == count - measured:
-            tracemalloc.start()
-        function, content = cases(draw)
-        try:
-            function(content)
-            read += 1
-        except mx.TigonError as error:
-            assert SAID.match(str(error)) and len(str(error)) < 3000, (str(error), content)
-        except Exception as error:
-            raise AssertionError((function.__name__, content)) from error
-        if number >= count - measured:
-            _, peak = tracemalloc.get_traced_memory()
-            assert peak < MOST, (peak, content)
-            tracemalloc.reset_peak()
-    tracemalloc.stop()
-    return read, count - read
+def read_solver_state(content: bytes) -> None:
+    read_state(content, "evil").of(STATE_NETWORK, 1)
 
 
-if __name__ == "__main__":
-    print("read and refused:", run(int(sys.argv[1]), int(sys.argv[2])))
+def read_snapshot(content: bytes) -> None:
+    arrays_for(STATE_NETWORK, content, "evil")
+
+
+def read_datasets(content: bytes) -> None:
+    for dataset in File(content, "evil").datasets.values():
+        _ = dataset.text() if dataset.dtype is None else dataset.array()
+
+
+STATE_NETWORK = Assembly(
+    read_text(test_snapshots.NET, SCHEMA["NetParameter"], "net"),
+    State("train"),
+    test_snapshots.SHAPES,
+).network
+SNAPSHOTS = [
+    (read_snapshot, test_snapshots.MODEL.read_bytes()),
+    (read_solver_state, test_snapshots.STATE.read_bytes()),
+    (read_solver_state, test_snapshots.state(3, test_snapshots.HISTORY, "x.caffemodel")),
+    (read_datasets, (test_snapshots.HERE / "arrays.h5").read_bytes()),
+]
+HOSTILE = {draw.__name__: Hostile(draw, SAID) for draw in (network, solver, model, snapshot)}

@@ -215,6 +215,29 @@ def test_statistics_of_three_blobs_are_loaded_and_move(tmp_path: Path) -> None:
         np.testing.assert_allclose(own, old * 0.5 + new, rtol=1e-5)
 
 
+def test_two_networks_in_one_block(tmp_path: Path) -> None:
+    """Names of arrays and nodes begin with a prefix; layers of the model are found without it."""
+    arrays = {"bn": [np.array([2, 4], "f"), np.array([8, 2], "f"), np.array([2.0], "f")],
+              "scale": [np.array([1, 3], "f"), np.array([0, 1], "f")]}  # fmt: skip
+    model, path = written(tmp_path, "caffemodel", caffemodel(arrays)), written(tmp_path, "n", NORM)
+    net = mx.gluon.nn.HybridSequential()
+    net.add(caffe.load_net(path, model, prefix="a_"), caffe.load_net(path, model, prefix="b_"))
+    net.hybridize()
+    x, one = nd.array(DRAW.normal(size=(4, 2))), caffe.load_net(path, model)
+    np.testing.assert_allclose(net(x).asnumpy(), one(one(x)).asnumpy(), rtol=1e-5)
+    names = list(one.params)
+    assert list(net.collect_params()) == [prefix + name for prefix in "ab" for name in
+                                          (f"_{own}" for own in names)]  # fmt: skip
+    first = net[0]
+    assert first.symbol.list_arguments()[0] == first.input_names[0]
+    blob = mx.gluon.SymbolBlock(first.blobs["bn"], mx.sym.var("x"), params=first.params)
+    assert list(blob.params) == [f"a_{name}" for name in names]
+    net.cast("float16")
+    found = net(x.astype("float16"))
+    assert found.dtype == np.float16 and net[0].params["a_bn_mean_sum"].dtype == "float32"
+    np.testing.assert_allclose(found.asnumpy(), one(one(x)).asnumpy(), rtol=1e-2, atol=1e-2)
+
+
 def test_a_pair_at_no_distance_has_a_gradient(tmp_path: Path) -> None:
     """Caffe's gradient of the distance divides by it and 1e-4."""
     text = "".join(
@@ -350,16 +373,6 @@ def test_models_of_other_networks(arrays: dict, wanted: str, tmp_path: Path) -> 
     with pytest.raises(mx.TigonError) as raised:
         caffe.load_net(written(tmp_path, "net", NEW), model)
     assert str(raised.value).removeprefix(f"{model}: ") == wanted
-
-
-def test_a_snapshot_of_another_kind(tmp_path: Path) -> None:
-    model = written(tmp_path, "caffemodel.h5", b"\x89HDF\r\n\x1a\n" + bytes(80))
-    with pytest.raises(mx.TigonError) as raised:
-        caffe.load_net(written(tmp_path, "net", NEW), model)
-    assert str(raised.value) == (
-        f"{model}: at byte 0: expected a binary protocol buffer; given HDF5; save the snapshot "
-        "with snapshot_format BINARYPROTO"
-    )
 
 
 def test_what_a_model_lacks_is_filled_where_allowed(tmp_path: Path) -> None:

@@ -226,6 +226,40 @@ def test_what_is_learned_alone_and_a_single_sample(tmp_path: Path) -> None:
     np.testing.assert_allclose(solver.net.params["p_weight"].data().asnumpy(), 3, rtol=1e-4)
 
 
+FROZEN = """
+layer { name: "d" type: "HDF5Data" top: "x" top: "y" hdf5_data_param { batch_size: 2 } }
+layer { name: "still" type: "InnerProduct" bottom: "x" top: "s" param { lr_mult: 0 }
+  param { lr_mult: 0 } inner_product_param { num_output: 2
+  weight_filler { type: "constant" value: 1 } } }
+layer { name: "moves" type: "InnerProduct" bottom: "s" top: "m" inner_product_param { num_output: 1
+  weight_filler { type: "constant" value: 1 } } }
+layer { name: "aside" type: "InnerProduct" bottom: "s" top: "seen" inner_product_param {
+  num_output: 1 weight_filler { type: "constant" value: 1 } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "m" bottom: "y" top: "loss" }
+"""
+
+
+@pytest.mark.parametrize("clip", [-1.0, 0.5])
+def test_what_does_not_learn_stays_and_counts_for_nothing(clip: float, tmp_path: Path) -> None:
+    """Neither what has no rate nor what no loss depends on moves, decays, or is part of the norm
+    that gradients are brought down to."""
+    text = f"weight_decay: 0.5 clip_gradients: {clip}"
+    solver, x = solver_of(text, tmp_path, FROZEN), np.array([[1.0, 2], [3, 4]])
+    solver.fit({"x": x, "y": np.zeros((2, 1))}, max_iter=1)
+    held = {name: param.data().asnumpy() for name, param in solver.net.params.items()}
+    for name in ("still_weight", "still_bias", "aside_weight", "aside_bias"):
+        assert (held[name] == ("weight" in name)).all(), name
+    hidden = x @ np.ones((2, 2))
+    error = hidden.sum(1) / 2  # of each of two samples, divided by as many
+    gradient = np.array([*(error @ hidden), error.sum()])
+    norm = np.sqrt((gradient**2).sum())
+    if clip > 0:
+        gradient *= clip / norm
+    moved = np.array([1, 1, 0]) - 0.1 * gradient - [0.05, 0.05, 0]
+    found = np.concatenate([held["moves_weight"][0], held["moves_bias"]])
+    np.testing.assert_allclose(found, moved, rtol=1e-5)
+
+
 IMAGES = """
 layer { name: "d" type: "Data" top: "x" top: "y" data_param { batch_size: 2 }
   transform_param { scale: 0.5 mirror: MIRROR crop_size: CROP MEAN } }

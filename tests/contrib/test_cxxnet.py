@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
-import random
 import struct
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,8 @@ import numpy as np
 import pytest
 
 import tigon as mx
+from tests.contrib.cxxnet_hostile import HOSTILE, MNIST
+from tests.readers.hostile import run
 from tigon import nd
 from tigon.contrib import cxxnet
 from tigon.contrib.cxxnet.metrics import Metric
@@ -611,40 +611,6 @@ def digits(folder: Path, count: int, seed: int) -> None:
     (folder / "labels").write_bytes(struct.pack(">2i", 0x801, count) + labels.tobytes())
 
 
-MNIST = """
-data = train
-iter = mnist
-    path_img = "images"
-    path_label = "labels"
-    shuffle = 1
-    {flat}
-iter = threadbuffer
-iter = end
-eval = test
-iter = mnist
-    path_img = images
-    path_label = labels
-    {flat}
-iter = end
-netconfig=start
-{layers}
-layer[+1:out] = fullc:out
-  nhidden = 2
-layer[+0] = softmax
-netconfig=end
-batch_size = 20
-input_shape = {shape}
-num_round = 6
-max_round = 5
-random_type = xavier
-eta = 0.5
-momentum = 0.9
-bias:wd = 0.01
-metric[label] = error
-metric = rec@1
-"""
-
-
 @pytest.mark.parametrize("kind", ["flat", "images"])
 def test_the_training_that_a_file_describes_runs(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -882,65 +848,8 @@ def test_files_of_cxxnets_own(name: str, count: int, classes: int) -> None:
     assert type(net.optimizer()) is cxxnet.SGD and len(net.metric().get()[0]) >= 1
 
 
-WORDS = ["=", "\n", "[", "]", "->", ",", "+1", "+0", ":", "#", '"', "'", "0", "-1", "1e999", "nan",
-         "9" * 5000, "share[f]", "layer[+1] = fullc", "iter = end", "netconfig = end", "\x00", "ü",
-         "nchannel = 2147483647", "kernel_size = 0", "stride = 2147483647", "label_vec[0,9) = l",
-         "[" * 3000, "layer[0->" + "a," * 2000 + "b] = split"]  # fmt: skip
-
-FUZZED = MNIST.format(
-    flat="", shape="2,6,6",
-    layers="layer[0->1] = conv:c\nnchannel = 2\nkernel_size = 3\npad = 1\nlayer[1->2,3] = split\n"
-    "layer[2->4] = batch_norm\nlayer[3->5] = share[c]\nlayer[4,5->6] = concat\n"
-    "layer[+1] = max_pooling\nkernel_size = 2\n"
-    "stride=2\nlayer[+1] = lrn\nalpha=1\nbeta=1\nlayer[+1] = insanity\ncalm_end=9\n"
-    "layer[+1:f] = flatten\nlayer[f->f] = bias:b\nlr:schedule = expdecay",
-)  # fmt: skip
-
-
-def mutated(text: str, draw: random.Random) -> bytes:
-    content = text.encode()
-    for _ in range(draw.randint(1, 3)):
-        place, other = draw.randrange(len(content) + 1), draw.randrange(len(content) + 1)
-        kind = draw.randrange(6)
-        if kind == 0:
-            content = content[:place] + draw.choice(WORDS).encode() + content[place:]
-        elif kind == 1:
-            content = content[:place] + content[place + draw.randint(1, 20) :]
-        elif kind == 2:
-            lines = content.splitlines(keepends=True)
-            draw.shuffle(lines)
-            content = b"".join(lines[: draw.randint(1, len(lines))])
-        elif kind == 3:
-            content = content[:place] + content[other : other + 30] + content[place:]
-        elif kind == 4 and place < len(content):
-            content = content[:place] + bytes([draw.randrange(256)]) + content[place + 1 :]
-        else:
-            content = (
-                content[:place] + str(draw.choice([0, 1, 2, 7, 2**31])).encode() + content[place:]
-            )
-        if not content:
-            return b""
-    return content
-
-
-@pytest.mark.filterwarnings("ignore:.*settings that cxxnet does not know:UserWarning")
-def test_damaged_configurations() -> None:
-    """2,000 of them: each is read, or refused with its line, and asks for little memory."""
-    draw = random.Random(11)
-    cxxnet.loads(FUZZED)
-    read = 0
-    for number in range(2000):
-        content = mutated(FUZZED, draw)
-        if number < 200:
-            tracemalloc.start()
-        try:
-            cxxnet.loads(content, "evil")
-            read += 1
-        except mx.TigonError as error:
-            assert str(error).startswith("evil: line "), content
-            assert len(str(error)) < 2000, content
-        if number < 200:
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
-            assert peak < 2_000_000 + 500 * len(content), (peak, content)
-    assert 100 < read < 1900, read
+@pytest.mark.parametrize("kind", ["configurations", "models"])
+def test_damaged_files(kind: str) -> None:
+    """2,000 of each: they are read, or refused with their place, and ask for little memory."""
+    read, refused = run(HOSTILE[kind], 2000, 11, measured=200)
+    assert read > 100 and refused > 100, (read, refused)

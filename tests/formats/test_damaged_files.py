@@ -19,6 +19,7 @@ import pytest
 import tigon as mx
 from tests.formats.test_files_of_the_past import node, variable
 from tests.formats.test_params import csr, listing, record, row_sparse
+from tests.readers.hostile import mutated_bytes
 from tigon import gluon, nd, sym
 from tigon.base.dtypes import bfloat16, to_memory
 from tigon.export import safetensors, symbol_json
@@ -66,36 +67,6 @@ def binary_files() -> dict[str, bytes]:
             | {"bfloat16": to_memory(np.ones(2), bfloat16)}
         ),
     }
-
-
-EXTREMES = [0, 1, 2, 31, 32, 33, 255, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1,
-            2**63, 2**64 - 1]  # fmt: skip
-
-
-def mutated_bytes(content: bytes, draw: random.Random) -> bytes:
-    for _ in range(draw.randint(1, 3)):
-        place = draw.randrange(len(content) + 1)
-        kind = draw.randrange(6)
-        if kind == 0:
-            content = content[:place]
-        elif kind == 1 and place < len(content):
-            bit = content[place] ^ (1 << draw.randrange(8))
-            content = content[:place] + bytes([bit]) + content[place + 1 :]
-        elif kind == 2:  # sizes, counts, extents, codes
-            width = draw.choice([1, 4, 8])
-            number = draw.choice(EXTREMES) % 2 ** (8 * width)
-            place -= place % 4
-            content = content[:place] + number.to_bytes(width, "little") + content[place + width :]
-        elif kind == 3:
-            content = content[:place] + draw.randbytes(draw.randint(1, 9)) + content[place:]
-        elif kind == 4:
-            content = content[:place] + content[place + draw.randint(1, 16) :]
-        else:
-            other = draw.randrange(len(content) + 1)
-            content = content[:place] + content[other : other + 24] + content[place:]
-        if not content:
-            return content
-    return content
 
 
 @pytest.mark.parametrize("kind", binary_files())

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tigon as mx
-from tests.formats.test_damaged_files import mutated_bytes
+from tests.contrib import cxxnet_models
 from tests.formats.test_params import X, csr, listing, record, row_sparse
+from tests.readers.hostile import Case, Hostile, mutated_bytes, run
+from tests.readers.record_hdf5 import HERE
 from tigon import gluon, nd, recordio, sym
 from tigon.contrib.caffe.layers.record import REFUSED
 from tigon.export import safetensors
@@ -100,7 +103,11 @@ def network_file(folder: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("files")
+    return files_of_all_kinds(tmp_path_factory.mktemp("files"))
+
+
+def files_of_all_kinds(folder: Path) -> dict[str, bytes]:
+    """By name, made in a folder."""
     arrays = [record(1, X, 0), record(2, np.array([7], np.int64), 6), csr(), row_sparse(3)]
     tensors = {"a.b": X, "c": np.ones(2, np.float16)}
     return {
@@ -116,6 +123,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         "x.prototxt": PROTOTXT.encode(),
         "solver": b"net: 'x.prototxt'\nbase_lr: 0.1\nlr_policy: 'fixed'\ntype: 'Adam'\n",
         "x.caffemodel": CAFFEMODEL,
+        "0012.model": cxxnet_models.content(),
+        "x.solverstate": (HERE / "snapshot.solverstate.h5").read_bytes(),
+        "x.caffemodel.h5": (HERE / "snapshot.caffemodel.h5").read_bytes(),
     }
 
 
@@ -215,10 +225,54 @@ type: Adam
 net: x.prototxt
 base_lr: 0.1
 lr_policy: fixed""",
+    "0012.model": """a model of cxxnet
+updates: 250
+inputs (1)
+  data  float32  (2, 3, 4)
+parameters (10, 600 bytes)
+  cv_wmat         float32  (2, 2, 6)  96 bytes
+  cv_bias         float32  (4,)       16 bytes
+  p_bias          float32  (4,)       16 bytes
+  bn_wmat         float32  (4,)       16 bytes
+  bn_bias         float32  (4,)       16 bytes
+  bn_moving_mean  float32  (4,)       16 bytes
+  bn_moving_var   float32  (4,)       16 bytes
+  fullc8_wmat     float32  (3, 32)    384 bytes
+  fullc8_bias     float32  (3,)       12 bytes
+  shift_bias      float32  (3,)       12 bytes
+operators (11 of 10 kinds)
+  2 flatten
+  1 batch_norm
+  1 bias
+  1 concat
+  1 conv
+  1 fullc
+  1 prelu
+  1 share
+  1 softmax
+  1 split""",
+    "x.solverstate": """the state of a solver of Caffe, HDF5
+iterations: 20
+caffemodel: models/snapshot.caffemodel.h5
+parameters (3, 20 bytes)
+  history:0  float32  (1, 3)  12 bytes
+  history:1  float32  (1,)    4 bytes
+  history:2  float32  (1,)    4 bytes""",
+    "x.caffemodel.h5": """a caffemodel, HDF5
+parameters (3, 20 bytes)
+  ip:0    float32  (1, 3)  12 bytes
+  ip:1    float32  (1,)    4 bytes
+  twin:1  float32  (1,)    4 bytes""",
     "x.caffemodel": """a caffemodel
 parameters (1, 8 bytes)
   ip:0  float32  (1, 2)  8 bytes""",
 }  # fmt: skip
+
+
+def test_headings_from_a_file_do_not_steer_a_terminal() -> None:
+    text = CONFIGURATION.replace("data = train", "data = \x1b[2Jrain").encode()
+    told = inspect_content(memoryview(text), "x.conf").text()
+    assert "section data = \\x1b[2Jrain: iter = mnist, threadbuffer" in told
 
 
 @pytest.mark.parametrize("name", TOLD)
@@ -227,7 +281,7 @@ def test_what_is_told(name: str, files: dict[str, bytes], tmp_path: Path) -> Non
     path.write_bytes(files[name])
     assert inspect(path).text() == TOLD[name]
     # Content tells most formats whatever they are called.
-    if name not in ("x.idx", "x.caffemodel"):
+    if name not in ("x.idx", "x.caffemodel", "x.caffemodel.h5", "x.solverstate"):
         assert inspect_content(memoryview(files[name]), "file").text() == TOLD[name]
 
 
@@ -277,8 +331,8 @@ def test_the_program(
     assert lines[0] == (
         f"{tmp_path}/empty: it begins with b'', as no format that is known here; known are MXNet's "
         ".params, safetensors, MXNet's -symbol.json, -model.json of Block.save, ONNX's models, "
-        "Caffe's caffemodels, Caffe's prototxt, record files, indexes of record files, cxxnet's "
-        "configurations"
+        "Caffe's caffemodels, states of Caffe's solvers, Caffe's prototxt, record files, indexes "
+        "of record files, cxxnet's models, cxxnet's configurations"
     )
     assert "nowhere" in lines[1] and lines[2].startswith(f"{tmp_path}/x.params: at byte ")
     assert main(given[:1]) == 0
@@ -309,22 +363,25 @@ def test_shapes_that_are_none_are_told_with_their_place() -> None:
         inspect_content(memoryview(content), "x")
 
 
+def inspected(files: dict[str, bytes]) -> Hostile:
+    """Damaged files of all kinds: what is said of them is fit for a terminal."""
+
+    def draw(random: random.Random) -> Case:
+        name = random.choice(list(files))
+
+        def look(content: bytes) -> None:
+            text = inspect_content(memoryview(content), f"evil/{name}").text()
+            assert all(c.isprintable() or c == "\n" for c in text)
+
+        return look, mutated_bytes(files[name], random)
+
+    return Hostile(draw, re.compile("evil/[^:]+: "), 64 << 20)
+
+
 def test_damaged_files_are_told_with_their_place(files: dict[str, bytes]) -> None:
     """2,000 of them: whatever is wrong, it is a sentence that begins with the file."""
-    draw = random.Random(8)
-    names = list(files)
-    read = 0
-    for number in range(2000):
-        name = names[number % len(names)]
-        content = mutated_bytes(files[name], draw)
-        try:
-            text = inspect_content(memoryview(content), f"evil/{name}").text()
-            assert text.isprintable() or all(c.isprintable() or c == "\n" for c in text), content
-            read += 1
-        except mx.TigonError as error:
-            assert str(error).startswith(f"evil/{name}: "), content
-            assert len(str(error)) < 4000, content
-    assert 100 < read < 1900, read
+    read, refused = run(inspected(files), 2000, 8)
+    assert read > 100 and refused > 100, (read, refused)
 
 
 def test_names_of_arrays_tell_where_they_are_from() -> None:

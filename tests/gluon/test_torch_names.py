@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tests.formats.test_damaged_files import mutated_bytes
 from tests.gluon.torch_layers import PAIRS, by_torch, recorded
+from tests.readers.hostile import mutated_bytes
 from tigon import gluon, nd
 from tigon.gluon import nn
 from tigon.gluon.utils import torch_names

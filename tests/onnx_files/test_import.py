@@ -51,6 +51,42 @@ def test_names_are_those_of_the_file() -> None:
     assert out_shapes == [(5, 5)] and arg_shapes[0] == (5, 3, 8, 8)
 
 
+def test_names_may_begin_with_a_prefix() -> None:
+    """All but those of inputs, so that two models may be in one graph and in one block."""
+    first, arguments, states = import_model(network(), prefix="a_")
+    assert first.list_arguments() == ["x", "a_w", "a_b", "a_scale", "a_bias", "a_fc", "a_fb"]
+    assert list(arguments) == first.list_arguments()[1:]
+    assert list(states) == first.list_auxiliary_states() == ["a_mean", "a_variance"]
+    second, *_ = import_model(network(), prefix="b_")
+    both = first(x=(one := mx.sym.var("x"))) - second(x=one)
+    x = nd.array(np.random.default_rng(0).normal(size=(2, 3, 8, 8)))
+    every = [
+        given | {f"b_{name.removeprefix('a_')}": array for name, array in given.items()}
+        for given in (arguments, states)
+    ]
+    executor = both.bind(mx.cpu(), {"x": x, **every[0]}, aux_states=every[1], grad_req="null")
+    assert not executor.forward()[0].asnumpy().any()
+    nets = [import_to_gluon(network(), prefix=prefix) for prefix in ("", "a_")]
+    np.testing.assert_array_equal(nets[0](x).asnumpy(), nets[1](x).asnumpy())
+    with nets[0].name_scope():  # counts for nothing, as in MXNet
+        assert list(import_to_gluon(network()).params) == list(nets[0].params)
+    with pytest.raises(mx.TigonError) as told:
+        import_model(network(), prefix=1)
+    assert str(told.value) == "contrib.onnx: prefix: expected a text; given 1"
+
+
+@pytest.mark.parametrize(("make", "shape"), [(network, (2, 3, 8, 8)), (control, (3,))])
+def test_half_precision_takes_constants_along(make: Any, shape: tuple[int, ...]) -> None:
+    net, x = import_to_gluon(make()), nd.array(np.random.default_rng(0).normal(size=shape))
+    wanted = net(x)
+    net.cast("float16")
+    found = net(x.astype("float16"))
+    pairs = zip(found, wanted, strict=True) if isinstance(found, list) else [(found, wanted)]
+    for one, other in pairs:
+        assert one.dtype == np.float16
+        np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=2e-2, atol=2e-2)
+
+
 def test_modules_take_what_is_read() -> None:
     symbol, arguments, states = import_model(network())
     module = mx.mod.Module(symbol, data_names=["x"], label_names=None)

@@ -86,6 +86,12 @@ def test_all_kinds_are_read_from_text_and_wire() -> None:
     assert read_text(b"\xef\xbb\xbf i: 1", ALL, "all").i == 1
 
 
+def test_every_escape_of_a_text() -> None:
+    given = r"""s: "\n\t\r\a\b\f\v\\\'\"\?\0\07\101\x4\x41" """
+    wanted = "\n\t\r\a\b\f\v\\'\"?\0\x07A\x04A"
+    assert read_text(given, ALL, "all").s == wanted
+
+
 def test_numbers_that_are_packed_are_arrays_over_the_bytes() -> None:
     values = np.arange(1000, dtype=np.float32)
     data = content(22, values.tobytes())

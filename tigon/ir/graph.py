@@ -145,8 +145,13 @@ class Node:
         """Operator and, where there is one, the user's name: for messages."""
         return f"{self.op.name} '{self.name}'" if self.name else self.op.name
 
-    def replace(self, inputs: tuple[Value, ...] | None = None, attrs: Any = None) -> Node:
-        """The same node with other inputs or attributes; name, hints and serial are kept."""
+    def replace(
+        self,
+        inputs: tuple[Value, ...] | None = None,
+        attrs: Any = None,
+        name: str | None = None,
+    ) -> Node:
+        """The same node with other inputs, attributes or name; hints and serial are kept."""
         types = self.types
         if attrs is not None or (types is not None and not _same_types(inputs, self.inputs)):
             types = None
@@ -154,7 +159,7 @@ class Node:
             self.op,
             self.inputs if inputs is None else inputs,
             self.attrs if attrs is None else attrs,
-            self.name,
+            self.name if name is None else name,
             self.hints,
             types,
         )

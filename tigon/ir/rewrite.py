@@ -90,6 +90,16 @@ def copied(
     return result.outputs[len(leaves) :]
 
 
+def renamed(outputs: Sequence[Value], name_of: Callable[[str], str]) -> tuple[Value, ...]:
+    """The same program, with other names for variables and nodes; what has none gets none."""
+
+    def rule(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        name = name_of(node.name) if node.name else ""
+        return None if name == node.name else node.replace(inputs, name=name).outputs
+
+    return rewrite(Graph.of(outputs), rule).outputs
+
+
 def typed(graph: Graph, types: Mapping[str, TensorType]) -> Graph:
     """The graph with its variables given types by name, and so every node typed and checked."""
 

@@ -68,6 +68,11 @@ message NetParameter
   debug_info 7 bool
   layer 100 LayerParameter*
   layers 2 V1LayerParameter*
+message SolverState
+  iter 1 int32
+  learned_net 2 string
+  history 3 BlobProto*
+  current_step 4 int32
 message SolverParameter
   net 24 string
   net_param 25 NetParameter

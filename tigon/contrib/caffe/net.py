@@ -18,7 +18,7 @@ from tigon.contrib.caffe.layers import Blob, Layer, Network, record_of
 from tigon.contrib.caffe.layers.record import Shape
 from tigon.contrib.caffe.upgrade import layers_of
 from tigon.contrib.caffe.weights import arrays_for
-from tigon.gluon.block.symbol_block import SymbolBlock
+from tigon.gluon.block.symbol_block import SymbolBlock, with_prefix
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.model import save_checkpoint
 from tigon.name import NameManager
@@ -66,7 +66,11 @@ class Assembly:
     """
 
     def __init__(
-        self, net: Message, state: State, shapes: Mapping[str, Shape] | None = None
+        self,
+        net: Message,
+        state: State,
+        shapes: Mapping[str, Shape] | None = None,
+        prefix: str = "",
     ) -> None:
         self.network = Network(shapes or {}, net.in_file.name)
         self.blobs: dict[str, Blob] = {}
@@ -88,6 +92,18 @@ class Assembly:
         net.check(self.unread, "expected a top that no layer reads; every one is read")
         made = [top for top in self.unread if not self._is_input(top)]
         self.outputs = made or list(self.unread)
+        if prefix:
+            self._rename(prefix)
+
+    def _rename(self, prefix: str) -> None:
+        """Let names of nodes and arrays begin with a prefix, those of inputs apart."""
+        symbols = [*(blob.symbol for blob in self.blobs.values()), *self.losses]
+        renamed = list(with_prefix(sym.Group(symbols), prefix, list(self.network.inputs)))
+        count = len(self.blobs)
+        for (top, blob), symbol in zip(self.blobs.items(), renamed[:count], strict=True):
+            self.blobs[top] = blob._replace(symbol=symbol)
+        self.losses = renamed[count:]
+        self.network.rename_arrays(prefix)
 
     def _is_input(self, top: str) -> bool:
         given = self.network.inputs.get(top)
@@ -298,6 +314,7 @@ def load_net(
     stages: Iterable[str] = (),
     allow_missing: bool = False,
     ctx: Any = None,
+    prefix: str = "",
 ) -> CaffeNet:
     """A network of Caffe, as a block that runs and trains.
 
@@ -309,6 +326,8 @@ def load_net(
     shapes : by top, the shapes of what is read (batch first), where the file does not say them
     allow_missing : whether arrays that the caffemodel does not have are filled by their fillers
     ctx : where the arrays are to lie
+    prefix : what names of arrays and nodes are to begin with, so that two networks may be in one
+        block
 
     Raises `TigonError` with line and column where the file is malformed, a layer is not known or
     refused, or a shape is missing; with the byte where the caffemodel does not fit.
@@ -345,7 +364,7 @@ def load_net(
             f"shapes: expected a shape for '{top}', batch first; given {shape!r:.80}",
         )
     given = {top: tuple(shape) for top, shape in (shapes or {}).items()}
-    net = CaffeNet(Assembly(read_net(prototxt), state, given))
+    net = CaffeNet(Assembly(read_net(prototxt), state, given, prefix))
     if caffemodel is not None:
         net.load_caffemodel(caffemodel, ctx, allow_missing)
     return net

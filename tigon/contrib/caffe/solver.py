@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tigon import autograd, random, sym
+from tigon import autograd, nd, random, sym
 from tigon.base import TigonError, check
 from tigon.base.files import AnyPath
 from tigon.context import check_context
@@ -21,6 +21,7 @@ from tigon.contrib.caffe.layers import record_of
 from tigon.contrib.caffe.net import Assembly, CaffeNet, State, read_net
 from tigon.contrib.caffe.rates import CaffeRate
 from tigon.contrib.caffe.rules import RULES, CaffeRule
+from tigon.contrib.caffe.states import SolverState, read_state
 from tigon.contrib.caffe.upgrade import layers_of, solver_type
 from tigon.gluon.trainer import Trainer
 from tigon.readers.message import Message
@@ -214,6 +215,7 @@ class Solver:
         weights: AnyPath | Iterable[AnyPath] | None = None,
         snapshots: AnyPath | None = None,
         ctx: Any = None,
+        resume: AnyPath | None = None,
     ) -> History:
         """Train up to iteration `max_iter`, or the file's; a later call goes on from there.
 
@@ -231,6 +233,9 @@ class Solver:
             its filler
         snapshots : a folder that parameters are written to at each snapshot
         ctx : where to train; the first call decides
+        resume : a `.solverstate` (or `.solverstate.h5`) that Caffe wrote, from which the first call
+            goes on, as `caffe train --snapshot` does, with the caffemodel that it names, or with
+            those of `weights`
 
         Raises `TigonError` where data are missing or do not fit.
         """
@@ -248,14 +253,21 @@ class Solver:
             f"max_iter: lr_policy 'poly' ends at {self.message.max_iter}; given {stop}",
         )
         if self._run is None:
-            self._run = _Run(self, data, raw, weights, ctx)
-            self.net = self._run.net
+            state = None if resume is None else self._state(resume)
+            if state is not None and weights is None:
+                weights = self._learned(state, resume)
+            run = _Run(self, data, raw, weights, ctx)
+            if state is not None:
+                run.restore(state)
+                self.iteration = state.iteration
+            self._run, self.net = run, run.net
         else:
-            check(
-                weights is None,
-                "Solver.fit",
-                "weights: training has begun; load another solver to begin from others",
-            )
+            for name, given in (("weights", weights), ("resume", resume)):
+                check(
+                    given is None,
+                    "Solver.fit",
+                    f"{name}: training has begun; load another solver to begin from others",
+                )
             (own,) = self._run.trained[0].list_ctx()
             check(
                 ctx in (None, own), "Solver.fit", f"ctx: training has begun on {own}; given {ctx}"
@@ -285,6 +297,21 @@ class Solver:
         if self._is_due(message.test_interval):
             self._test(tests, history)
         return history
+
+    def _state(self, path: AnyPath) -> SolverState:
+        with open(path, "rb") as file:
+            return read_state(file.read(), os.fsdecode(path))
+
+    def _learned(self, state: SolverState, path: Any) -> str:
+        """The caffemodel of a state: where it says, or beside it."""
+        places = [state.learned_net, Path(os.fsdecode(path)).parent / Path(state.learned_net).name]
+        for place in places:
+            if os.path.isfile(place):
+                return os.fspath(place)
+        state.fail(
+            f"the caffemodel '{state.learned_net:.200}' is not there, nor beside this file; give "
+            "its path, fit(weights=...)"
+        )
 
     def _is_due(self, interval: int) -> bool:
         return interval > 0 and self.iteration % interval == 0
@@ -370,6 +397,17 @@ class _Run:
         for param in self.trained:
             param.grad_req = "add" if self.iter_size > 1 else "write"
         self.trainer = Trainer(self.trained, solver.optimizer(), kvstore=None)
+
+    def restore(self, state: SolverState) -> None:
+        """Take over what the solver remembered of each array, and how many steps it had done."""
+        held = state.of(self.net.network, type(self.trainer.optimizer).state_count)
+        done = nd.array([state.iteration], dtype="int64")
+        arrays = {"num_update": done}
+        for number, param in enumerate(self.trained):
+            arrays[f"count:{number}"] = done
+            for place, array in enumerate(held[param.name]):
+                arrays[f"state:{number}:{place}"] = nd.array(array, dtype="float32")
+        self.trainer._take_states(arrays, "the state")
 
     def step(self) -> Any:
         """One iteration; its loss."""

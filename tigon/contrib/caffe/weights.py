@@ -1,20 +1,20 @@
-"""Caffemodels: the arrays of each layer, of every generation."""
+"""Caffemodels: the arrays of each layer, of every generation and in both forms."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from tigon.base import TigonError
 from tigon.contrib.caffe.fields import SCHEMA, WEIGHTS
 from tigon.contrib.caffe.layers.record import Network, Shape
+from tigon.readers.hdf5 import Dataset, File, is_hdf5
 from tigon.readers.message import Message
+from tigon.readers.shapes import is_possible
 from tigon.readers.wire import read_wire
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _OLD_SHAPE = ("num", "channels", "height", "width")
 
 
@@ -36,7 +36,7 @@ def array_of_blob(blob: Message, wanted: Shape | None = None) -> np.ndarray:
     wide = blob.has("double_data")
     numbers = blob.numbers("double_data", "float64") if wide else blob.numbers("data", "float32")
     blob.check(
-        all(extent >= 0 for extent in given) and prod(given) == numbers.size,
+        is_possible(given) and prod(given) == numbers.size,
         f"expected {prod(given)} numbers of shape {given}; given {numbers.size}",
         "double_data" if wide else "data",
     )
@@ -57,20 +57,96 @@ def _is_alike(given: Shape, wanted: Shape, has_shape: bool) -> bool:
     return not has_shape and len(wanted) <= 4 and given == padded
 
 
-def read_layers(content: bytes, name: str) -> Iterator[tuple[str, list[Message]]]:
-    """Names and blobs of the layers in a caffemodel that have some."""
-    kind = SCHEMA["NetParameter"]
-    if content[: len(_HDF5)] == _HDF5:
-        raise TigonError(
-            f"{name}: at byte 0: expected a binary protocol buffer; given HDF5; save the snapshot "
-            "with snapshot_format BINARYPROTO"
-        )
-    net = read_wire(content, kind, name, WEIGHTS)
+class WireBlob(NamedTuple):
+    """A blob of a file on the wire."""
+
+    index: int
+    """Of its layer, which blob."""
+    message: Message
+
+    @property
+    def shape(self) -> Shape:
+        return shape_of_blob(self.message)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype("float64" if self.message.has("double_data") else "float32")
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds, whatever its shape."""
+        wide = self.message.has("double_data")
+        return len(self.message.numbers("double_data" if wide else "data", self.dtype.name))
+
+    def array(self, wanted: Shape | None = None) -> np.ndarray:
+        """Its numbers, in the wanted shape."""
+        return array_of_blob(self.message, wanted)
+
+    def fail(self, message: str) -> NoReturn:
+        """Raise an error that says where."""
+        self.message.fail(message)
+
+
+class Hdf5Blob(NamedTuple):
+    """A blob of a file of HDF5."""
+
+    index: int
+    dataset: Dataset
+
+    @property
+    def shape(self) -> Shape:
+        return self.dataset.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype("float32") if self.dataset.dtype is None else self.dataset.dtype
+
+    @property
+    def size(self) -> int:
+        return prod(self.dataset.shape)
+
+    def array(self, wanted: Shape | None = None) -> np.ndarray:
+        found = self.dataset.array()
+        if wanted is None:
+            return found
+        if not _is_alike(found.shape, wanted, has_shape=True):
+            self.fail(f"expected shape {wanted}; given {found.shape}; is it of another network?")
+        return found.reshape(wanted)
+
+    def fail(self, message: str) -> NoReturn:
+        self.dataset.fail(message)
+
+
+Stored = WireBlob | Hdf5Blob
+
+
+def read_layers(content: bytes, name: str) -> Iterator[tuple[str, list[Stored]]]:
+    """Names and blobs of the layers in a caffemodel that have some, `.caffemodel` or
+    `.caffemodel.h5`. In the latter a blob that has its values from an earlier layer is not there.
+    """
+    if is_hdf5(content):
+        yield from _layers_of_hdf5(File(content, name))
+        return
+    net = read_wire(content, SCHEMA["NetParameter"], name, WEIGHTS)
     for layer in [*net.layers, *net.layer]:
         inner = layer.layer if "layer" in layer.all_values() else layer  # of V0
         blobs = inner.blobs or layer.blobs
         if blobs:
-            yield inner.name or layer.name, blobs
+            yield inner.name or layer.name, [WireBlob(*pair) for pair in enumerate(blobs)]
+
+
+def _layers_of_hdf5(file: File) -> Iterator[tuple[str, list[Stored]]]:
+    found: dict[str, list[Stored]] = {}
+    for path, dataset in file.datasets.items():
+        if path.startswith("data/"):
+            layer, _, index = path.removeprefix("data/").rpartition("/")
+            if not (layer and index.isascii() and index.isdigit() and len(index) < 5):
+                dataset.fail("expected data/LAYER/NUMBER, as Caffe calls the blobs of a layer")
+            found.setdefault(layer, []).append(Hdf5Blob(int(index), dataset))
+    if not found:
+        file.fail(0, "expected the arrays of layers under data; given none; is it a caffemodel?")
+    for layer, blobs in found.items():
+        yield layer, sorted(blobs, key=lambda blob: blob.index)
 
 
 def arrays_for(network: Network, content: bytes, name: str) -> Mapping[str, Any]:
@@ -87,11 +163,13 @@ def arrays_for(network: Network, content: bytes, name: str) -> Mapping[str, Any]
         if layer not in targets:
             continue
         names = targets[layer]
-        blobs[0].check(
-            len(names) == len(blobs),
-            f"layer '{layer}': expected {len(names)} blobs ({', '.join(names) or 'none'}); "
-            f"given {len(blobs)}",
-        )
-        for own, blob in zip(names, blobs, strict=True):
-            found[own] = array_of_blob(blob, network.arrays[own].shape)
+        given = blobs[-1].index + 1
+        if given > len(names) or (given < len(names) and isinstance(blobs[0], WireBlob)):
+            blobs[0].fail(
+                f"layer '{layer}': expected {len(names)} blobs ({', '.join(names) or 'none'}); "
+                f"given {given}"
+            )
+        for blob in blobs:
+            own = names[blob.index]
+            found[own] = blob.array(network.arrays[own].shape)
     return found

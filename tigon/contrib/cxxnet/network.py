@@ -16,6 +16,7 @@ from tigon.contrib.cxxnet import iterators, layers, metrics
 from tigon.contrib.cxxnet.configuration import Configuration, Section
 from tigon.contrib.cxxnet.layers import Built
 from tigon.contrib.cxxnet.metrics import Metric
+from tigon.contrib.cxxnet.models import Model, arrays_for
 from tigon.contrib.cxxnet.text import Setting
 from tigon.contrib.cxxnet.updaters import UPDATERS, TensorSettings, without_tag
 from tigon.gluon import SymbolBlock
@@ -74,6 +75,7 @@ class Network:
             for name, own in learnt.items()
         }
         self.module: Any = None
+        self._updates = 0  # of the model that training begins with
         self._tell_of_unknown_settings()
 
     def _integer(self, name: str, default: int, least: int = 0) -> int:
@@ -146,6 +148,7 @@ class Network:
         return UPDATERS[self._updater](
             self._tensors,
             rescale_grad=1.0 / self.batch_size,
+            begin_num_update=self._updates,
             param_idx2name=dict(enumerate(names)),
         )
 
@@ -174,17 +177,19 @@ class Network:
             section, common, self.place, self.input_shape, self.batch_size, without
         )
 
-    def block(self, losses: bool = False) -> SymbolBlock:
+    def block(self, losses: bool = False, prefix: str = "") -> SymbolBlock:
         """The network as a Gluon block that trains, of data; it gives what the last node predicts.
         With `losses` it is one of data and label, whose gradients begin with those of its losses.
-        After `fit` it begins with what was learnt."""
+        After `fit` or `load_model` it begins with what was learnt. `prefix`: what its names begin
+        with (`SymbolBlock`)."""
         symbol = self.symbol if losses else self._prediction(self._top)
         inputs = [n for n in ("data", "label") if n in symbol.list_arguments()]
-        block = SymbolBlock(symbol, [sym.var(name) for name in inputs])
+        block = SymbolBlock(symbol, [sym.var(name) for name in inputs], prefix=prefix)
         if self.module is not None and self.module.params_initialized:
             arguments, states = self.module.get_params()
             known = block.collect_params()
-            learnt = {n: a for n, a in {**arguments, **states}.items() if n in known}
+            every = {prefix + name: array for name, array in {**arguments, **states}.items()}
+            learnt = {name: array for name, array in every.items() if name in known}
             block.load_dict(learnt, source="what was learnt")
         return block
 
@@ -304,6 +309,36 @@ class Network:
     def load_parameters(self, path: AnyPath) -> None:
         """Begin with what `save_parameters` or `fit` wrote."""
         self.init().load_params(path)
+
+    def load_model(self, path: AnyPath, by_name: bool = False) -> None:
+        """Begin with a model that cxxnet wrote, `0012.model`: with its arrays and, for schedules,
+        the number of its updates. Where training had come to otherwise (momenta), it does not say.
+
+        Parameters
+        ----------
+        path : the file
+        by_name : whether only layers are taken that both call alike, as in cxxnet's
+            `task = finetune`; updates are counted from 0 then. Otherwise the model has to be one of
+            this network
+
+        Raises a `TigonError` with the byte where the file is damaged or of another network; nothing
+        is changed then.
+        """
+        with open(path, "rb") as file:
+            model = Model(file.read(), os.fsdecode(path))
+        shapes = {name: own.shape for name, own in self._built.tensors.items()}
+        found = arrays_for(model, self.configuration.layers, self.input_shape, shapes, by_name)
+        module = self.init()
+        check(
+            not module.optimizer_initialized,
+            self.place.where,
+            "load_model: training has begun; load the configuration anew to begin from a model",
+        )
+        states = set(self.symbol.list_auxiliary_states())
+        arguments = {name: nd.array(a) for name, a in found.items() if name not in states}
+        auxiliary = {name: nd.array(a) for name, a in found.items() if name in states}
+        module.set_params(arguments, auxiliary, allow_missing=True)
+        self._updates = 0 if by_name else model.updates
 
 
 _UPDATERS = {name: name for name in UPDATERS}

@@ -75,7 +75,10 @@ class Reader:
         model: Model,
         shapes: Mapping[str, Sequence[int | None]],
         values: Mapping[str, Any],
+        prefix: str = "",
     ) -> None:
+        self.prefix = prefix
+        """What names begin with, those of inputs apart."""
         self.model = model
         self.shapes = shapes
         self.values = values
@@ -294,7 +297,7 @@ class Reader:
     # -- names
 
     def free_name(self, name: str) -> str:
-        own = name or "value"
+        name = own = self.prefix + (name or "value")
         while own in self._taken:
             self._numbers[name] = self._numbers.get(name, 0) + 1
             own = f"{name}_{self._numbers[name]}"

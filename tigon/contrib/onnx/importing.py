@@ -22,13 +22,17 @@ Shapes = Mapping[str, Sequence["int | None"]]
 
 
 def import_model(
-    model_file: AnyPath | Any, shapes: Shapes | None = None, values: Mapping[str, Any] | None = None
+    model_file: AnyPath | Any,
+    shapes: Shapes | None = None,
+    values: Mapping[str, Any] | None = None,
+    prefix: str = "",
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """The symbol, the arguments and the auxiliary states of a model in ONNX's format.
 
     Parameters: `model_file` a path, or an `onnx.ModelProto`, of operator sets 7 to 28; `shapes`, by
     name of input, in place of those in the file, with None for extents that stay open; `values` of
-    inputs that become constants, which those must that decide shapes.
+    inputs that become constants, which those must that decide shapes; `prefix`, what all names but
+    those of inputs are to begin with, so that two models may be in one graph.
 
     Initializers that the graph reads are arguments under their own names, or, where batch
     normalization keeps them, auxiliary states. Inputs have their shapes as attributes, 0 for
@@ -48,7 +52,7 @@ def import_model(
     >>> symbol.eval(x=nd.array([[1, 2]]), **arguments)[0].asnumpy()
     array([[1., 2.]], dtype=float32)
     """
-    symbol, reader = _read(model_file, shapes, values)
+    symbol, reader = _read(model_file, shapes, values, prefix)
     arrays = {name: _array(own) for name, own in _used(symbol, reader).items()}
     auxiliary = set(symbol.list_auxiliary_states())
     return (
@@ -63,13 +67,14 @@ def import_to_gluon(
     ctx: Any = None,
     shapes: Shapes | None = None,
     values: Mapping[str, Any] | None = None,
+    prefix: str = "",
 ) -> SymbolBlock:
     """A model in ONNX's format as a block, which may be trained: initializers of floats learn, and
     constants do not. Its arguments are the inputs of the model in their order, those that nothing
     reads and those of `values` left out.
 
     Parameters: as of `import_model`; `ctx` where the parameters lie, by default the current
-    context.
+    context. Two models in one block need a `prefix` each.
 
     >>> from onnx import helper
     >>> x, y = (helper.make_tensor_value_info(n, 1, ["batch", 2]) for n in "xy")
@@ -79,7 +84,7 @@ def import_to_gluon(
     array([[0., 2.]], dtype=float32)
     """
     check_contexts("import_to_gluon", ctx)
-    symbol, reader = _read(model_file, shapes, values)
+    symbol, reader = _read(model_file, shapes, values, prefix)
     known = set(symbol.list_inputs())
     names = [name for name in reader.inputs if name in known]
     check(
@@ -123,7 +128,7 @@ def _told(given: Any) -> tuple[str, tuple[int, ...]]:
 
 
 def _read(
-    model_file: Any, shapes: Shapes | None, values: Mapping[str, Any] | None
+    model_file: Any, shapes: Shapes | None, values: Mapping[str, Any] | None, prefix: str
 ) -> tuple[sym.Symbol, Reader]:
     for what, given in (("shapes", shapes), ("values", values)):
         check(
@@ -131,9 +136,10 @@ def _read(
             "contrib.onnx",
             f"{what}: expected a dict by name of input; given {type(given).__name__}",
         )
+    check(isinstance(prefix, str), "contrib.onnx", f"prefix: expected a text; given {prefix!r:.80}")
     model = read_model(model_file)
     try:
-        reader = Reader(model, shapes or {}, values or {})
+        reader = Reader(model, shapes or {}, values or {}, prefix)
         found = reader.read()
     except TigonError:  # has said where; some are built-in errors, too
         raise

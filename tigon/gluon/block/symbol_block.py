@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tigon import sym
-from tigon.base import check
+from tigon.base import as_dtype, check
 from tigon.base.files import AnyPath
 from tigon.context import check_contexts
 from tigon.export.params import plain_names
@@ -17,10 +17,24 @@ from tigon.gluon.block.hybrid import HybridBlock
 from tigon.gluon.graphs import GraphCache
 from tigon.gluon.parameter import ParameterDict
 from tigon.gluon.parameter.files import load_into, load_named
+from tigon.ir.graph import VARIABLE, Graph, nodes_within
+from tigon.ir.recast import recast
+from tigon.ir.rewrite import renamed
 
 
 class SymbolBlock(HybridBlock):
     """A block made from a symbol.
+
+    Parameters
+    ----------
+    outputs : a symbol, or a list of them
+    inputs : the variables that a call gives values for, a symbol or a list; all others are
+        parameters
+    params : a `ParameterDict`; parameters of its that the graph names are taken over
+    prefix : what names of parameters and of nodes, inputs apart, are to begin with, so that two
+        blocks of one graph may live in one block. Without it names are those of the graph. A
+        `name_scope` counts for nothing, as in MXNet; `prefix=self.prefix + "encoder_"` has the same
+        effect
 
     >>> from tigon import nd, sym
     >>> data = sym.var("data")
@@ -28,14 +42,23 @@ class SymbolBlock(HybridBlock):
     >>> net.initialize()
     >>> net(nd.ones((1, 3))).shape
     (1, 2)
+    >>> list(SymbolBlock(sym.exp(data + sym.var("shift")), data, prefix="first_").params)
+    ['first_shift']
     """
 
-    def __init__(self, outputs: Any, inputs: Any, params: ParameterDict | None = None) -> None:
+    def __init__(
+        self, outputs: Any, inputs: Any, params: ParameterDict | None = None, prefix: str = ""
+    ) -> None:
         super().__init__(prefix="", params=None)
+        self._prefix, self._params = "", ParameterDict()  # whatever scope it is made in
         outputs = sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
         listed = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        self._symbol = outputs
         self._input_names = [symbol.name for symbol in listed]
+        if prefix:
+            outputs = with_prefix(outputs, prefix, self._input_names)
+        self._symbol = outputs
+        self._as_made: tuple[Graph, set[str]] | None = None
+        """The graph before the first cast, and the dtypes of its floats."""
         known = set(outputs.list_inputs())
         for name in self._input_names:
             check(
@@ -70,17 +93,19 @@ class SymbolBlock(HybridBlock):
         ctx: Any = None,
         allow_missing: bool = False,
         ignore_extra: bool = False,
+        prefix: str = "",
     ) -> SymbolBlock:
-        """Read what `export` wrote."""
+        """Read what `export` wrote; `prefix` as of the class, for names that the files do not
+        have."""
         check_contexts("SymbolBlock.imports", ctx)
         names = [input_names] if isinstance(input_names, str) else list(input_names)
         symbol = sym.load(symbol_file)
-        block = SymbolBlock(symbol, [sym.var(name) for name in names])
+        block = SymbolBlock(symbol, [sym.var(name) for name in names], prefix=prefix)
         if param_file is not None:
             loaded = load_named(param_file, "SymbolBlock.imports", "export")
             source = os.fsdecode(param_file)
             load_into(
-                block._reg_params,
+                {name.removeprefix(prefix): own for name, own in block._reg_params.items()},
                 plain_names(loaded, source),
                 source,
                 ctx,
@@ -89,6 +114,25 @@ class SymbolBlock(HybridBlock):
                 dtype_source="saved",
             )
         return block
+
+    def _cast_itself(self, dtype: Any) -> None:
+        """Parameters of floats, and with them what the graph itself says of floats: its constants
+        and the dtypes of what it fills, draws and converts. Whole numbers stay, and statistics of
+        half precision stay in float32, as those of `nn.BatchNorm`."""
+        wanted = as_dtype(dtype)
+        floats = {
+            name: param
+            for name, param in self._reg_params.items()
+            if as_dtype(param.dtype).is_float
+        }
+        if self._as_made is None:
+            dtypes = {as_dtype(param.dtype).name for param in floats.values()}
+            self._as_made = Graph.of(self._symbol._values), dtypes or {"float32"}
+        statistics = _statistics(self._as_made[0]) if wanted.is_narrow else set()
+        for name, param in floats.items():
+            param.cast("float32" if name in statistics else dtype)
+        self._symbol = sym.Symbol(recast(*self._as_made, wanted).outputs)
+        self._cached_graphs = None
 
     def infer_shape(self, *args: Any, **keywords: Any) -> None:
         shapes = {name: tuple(arg.shape) for name, arg in zip(self._input_names, args, strict=True)}
@@ -140,3 +184,26 @@ class SymbolBlock(HybridBlock):
 
     def __repr__(self) -> str:
         return f"SymbolBlock({', '.join(self._symbol.list_outputs())})"
+
+
+def with_prefix(symbol: Any, prefix: str, inputs: Sequence[str]) -> Any:
+    """The symbol with names, those of inputs apart, that begin with a prefix.
+
+    >>> with_prefix(sym.exp(sym.var("x") + sym.var("y"), name="e"), "a_", ["x"]).list_outputs()
+    ['a_e_output']
+    """
+    check(isinstance(prefix, str), "SymbolBlock", f"prefix: expected a text; given {prefix!r:.80}")
+    kept = set(inputs)
+    values = renamed(symbol._values, lambda name: name if name in kept else prefix + name)
+    return sym.Symbol(values)
+
+
+def _statistics(graph: Graph) -> set[str]:
+    """Names of variables that operators take for statistics."""
+    found = set()
+    for node in (inner for each in graph for inner in (each, *nodes_within(each))):
+        kept = getattr(node.op, "statistics", ())
+        for value, operand in zip(node.inputs, node.op.operands, strict=False) if kept else ():
+            if operand.name in kept and value.node.op is VARIABLE:
+                found.add(value.node.name)
+    return found

@@ -6,9 +6,11 @@ import re
 
 from tigon.base import TigonError
 from tigon.contrib.caffe.fields import SCHEMA
-from tigon.contrib.caffe.layers.record import RECORDS, REFUSED
+from tigon.contrib.caffe.layers.record import reason_against
+from tigon.contrib.caffe.states import read_state
 from tigon.contrib.caffe.upgrade import layers_of, solver_type
-from tigon.contrib.caffe.weights import read_layers, shape_of_blob
+from tigon.contrib.caffe.weights import Stored, read_layers
+from tigon.readers.hdf5 import is_hdf5
 from tigon.readers.text import read_text
 from tigon.tools.inspection.report import Format, Missing, Report, Tensor
 
@@ -50,34 +52,51 @@ def _network(content: bytes, path: str) -> Report:
         inputs=inputs,
         operators=[layer.type for layer in layers],
         missing=[
-            Missing(layer.type, layer.name, REFUSED.get(layer.type, "it is not known here"))
+            Missing(layer.type, layer.name, reason)
             for layer in layers
-            if layer.type not in RECORDS
+            if (reason := reason_against(layer.type)) is not None
         ],
     )
 
 
 def _is_binary(content: memoryview, path: str) -> bool:
-    return path.endswith(".caffemodel")
+    return path.endswith(".caffemodel") or (is_hdf5(content) and ".caffemodel" in path)
 
 
 def _describe_binary(content: memoryview, path: str) -> Report:
-    parameters = []
-    for layer, blobs in read_layers(bytes(content), path):
-        for number, blob in enumerate(blobs):
-            wide = blob.has("double_data")
-            count = len(
-                blob.numbers("double_data", "float64") if wide else blob.numbers("data", "float32")
-            )
-            dtype = "float64" if wide else "float32"
-            size = count * (8 if wide else 4)
-            parameters.append(Tensor(f"{layer}:{number}", dtype, shape_of_blob(blob), "", size))
+    parameters = [
+        _tensor(f"{layer}:{blob.index}", blob)
+        for layer, blobs in read_layers(bytes(content), path)
+        for blob in blobs
+    ]
     if not parameters:
         raise TigonError(f"{path}: at byte 0: expected layers with arrays; given none")
-    return Report(format="a caffemodel", parameters=parameters)
+    return Report(format=f"a caffemodel{_form(content)}", parameters=parameters)
+
+
+def _tensor(name: str, blob: Stored) -> Tensor:
+    return Tensor(name, blob.dtype.name, blob.shape, "", blob.size * blob.dtype.itemsize)
+
+
+def _form(content: memoryview) -> str:
+    return ", HDF5" if is_hdf5(content) else ""
+
+
+def _is_state(content: memoryview, path: str) -> bool:
+    return path.endswith((".solverstate", ".solverstate.h5"))
+
+
+def _describe_state(content: memoryview, path: str) -> Report:
+    state = read_state(bytes(content), path)
+    return Report(
+        format=f"the state of a solver of Caffe{_form(content)}",
+        facts=[("iterations", str(state.iteration)), ("caffemodel", state.learned_net)],
+        parameters=[_tensor(f"history:{blob.index}", blob) for blob in state.history],
+    )
 
 
 FORMATS = (
     Format("Caffe's caffemodels", _is_binary, _describe_binary),
+    Format("states of Caffe's solvers", _is_state, _describe_state),
     Format("Caffe's prototxt", _is_text, _describe_text),
 )

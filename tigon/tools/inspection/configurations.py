@@ -1,12 +1,14 @@
-"""cxxnet's configurations."""
+"""cxxnet's configurations and models."""
 
 from __future__ import annotations
 
 import re
+import struct
 from math import prod
 
 from tigon.contrib.cxxnet.configuration import Configuration
 from tigon.contrib.cxxnet.layers import Built, reason_against
+from tigon.contrib.cxxnet.models import Model
 from tigon.tools.inspection.report import Format, Missing, Report, Tensor
 
 _NET = re.compile(rb"^[ \t]*netconfig[ \t]*=[ \t]*start", re.MULTILINE)
@@ -48,4 +50,35 @@ def _describe(content: memoryview, path: str) -> Report:
     )
 
 
-FORMATS = (Format("cxxnet's configurations", _is_configuration, _describe),)
+_FIRST_NODE = slice(156, 166), struct.pack("<Q2s", 2, b"in")
+"""Of every model, the name of the node that data come in by."""
+
+
+def _is_model(content: memoryview, path: str) -> bool:
+    where, name = _FIRST_NODE
+    return bytes(content[where]) == name
+
+
+def _describe_model(content: memoryview, path: str) -> Report:
+    model = Model(content, path)
+    kinds = [layer.kinds[0] if layer.kinds else f"number {layer.code}" for layer in model.layers]
+    parameters = [
+        Tensor.of(
+            f"{model.layers[number].name or f'{kinds[number]}{number}'}_{each.tag}", each.array
+        )
+        for number, held in model.arrays().items()
+        for each in held
+    ]
+    return Report(
+        format="a model of cxxnet",
+        facts=[("updates", str(model.updates))],
+        inputs=[Tensor("data", "float32", model.input_shape)],
+        parameters=parameters,
+        operators=kinds,
+    )
+
+
+FORMATS = (
+    Format("cxxnet's models", _is_model, _describe_model),
+    Format("cxxnet's configurations", _is_configuration, _describe),
+)

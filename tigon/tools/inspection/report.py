@@ -66,7 +66,7 @@ class Report(Frozen, kw_only=True):
           2 a
         """
         lines = [f"{self.format}, version {self.version}" if self.version else self.format]
-        lines += [f"{name}: {_shown(value)}" for name, value in self.facts]
+        lines += [f"{_shown(name)}: {_shown(value)}" for name, value in self.facts]
         for name, tensors in (("inputs", self.inputs), ("parameters", self.parameters)):
             if tensors is not None:
                 lines.append(f"{name} ({_amount(tensors)})")

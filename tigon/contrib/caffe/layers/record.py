@@ -52,6 +52,13 @@ class Network:
         self.symbols: dict[str, Any] = {}
         self.shared: dict[str, str] = {}
 
+    def rename_arrays(self, prefix: str) -> None:
+        """Let names of arrays begin with a prefix."""
+        self.arrays = {
+            prefix + name: own._replace(name=prefix + name) for name, own in self.arrays.items()
+        }
+        self.blobs_of = [(layer, [prefix + n for n in names]) for layer, names in self.blobs_of]
+
 
 class Layer:
     """One layer while its rule runs: its message, its bottoms, its arrays."""
@@ -216,6 +223,7 @@ class Layer:
             f"top '{top}' is what an array of a layer is called",
             "top",
         )
+        self.check(top, "expected a name for each top; given ''", "top")
         blob = Blob(sym.var(top), self._checked(tuple(map(int, told))))
         self.network.inputs[top] = blob
         return blob
@@ -293,8 +301,19 @@ def record_of(message: Message) -> Record:
     record = RECORDS.get(kind)
     if record is not None:
         return record
+    verb = "is refused: " if kind in REFUSED else ""
+    message.fail(
+        f"layer '{message.name}': type '{kind:.60}' {verb}{reason_against(kind)}",
+        "type",
+    )
+
+
+def reason_against(kind: str) -> str | None:
+    """Why there is no rule for a type of layer; None where there is one."""
+    if kind in RECORDS:
+        return None
     if kind in REFUSED:
-        message.fail(f"layer '{message.name}': type '{kind}' is refused: {REFUSED[kind]}", "type")
+        return REFUSED[kind]
     near = difflib.get_close_matches(kind[:60], [*RECORDS, *REFUSED], 1)
-    meant = f"; is '{near[0]}' meant?" if near else "; write it as a Gluon block"
-    message.fail(f"layer '{message.name}': type '{kind:.60}' is not known{meant}", "type")
+    meant = f"is '{near[0]}' meant?" if near else "write it as a Gluon block"
+    return f"is not known; {meant}"

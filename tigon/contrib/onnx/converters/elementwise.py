@@ -23,7 +23,7 @@ from tigon.contrib.onnx.build import (
 from tigon.contrib.onnx.operand import Operand
 from tigon.contrib.onnx.reading import dtype_of, narrow_limits, type_name
 from tigon.contrib.onnx.registry import converts
-from tigon.ir.graph import Value
+from tigon.ir.graph import Value, constant
 from tigon.ops import get
 
 # ------------------------------------------------------------------------------ one operand
@@ -61,6 +61,17 @@ for _name, _own in _SAME.items():
 
 @converts("Identity", fold=lambda call, x: x)
 def identity(_call: Any, x: Value) -> Value:
+    return op.identity(x)
+
+
+@converts("OptionalHasElement")
+def optional_has_element(_call: Any, x: Value | None = None) -> Value:
+    """Of arrays alone: one that is there, or an input that is left out."""
+    return constant(np.array(x is not None), "bool")
+
+
+@converts("OptionalGetElement", fold=lambda call, x: x)
+def optional_get_element(_call: Any, x: Value) -> Value:
     return op.identity(x)
 
 
