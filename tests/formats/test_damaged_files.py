@@ -195,7 +195,7 @@ def test_damaged_states_change_nothing(tmp_path: Path) -> None:
             assert entry.keys() == arrays.keys() or len(entry) == len(arrays)
         path.write_bytes(good)
         trainer.load_states(path)
-    for _ in range(300):
+    for _ in range(2000):
         path.write_bytes(mutated_bytes(good, draw))
         was_read(trainer.load_states, path, what=path, place=False)
 
@@ -465,3 +465,39 @@ def test_settings_of_states_are_one_number(value: list[Any], dtype: str, tmp_pat
     nd.save(path, {**arrays, "setting:beta1": nd.array([0.5], dtype="float64")})
     trainer.load_states(path)
     assert trainer.optimizer.beta1 == 0.5
+
+
+HALVES = {"@0": nd.array([1.0, 2, 3]), "@3": nd.array([4.0, 5, 6])}
+
+
+@pytest.mark.parametrize(
+    ("parts", "error"),
+    [
+        (HALVES, None),
+        ({"@0": HALVES["@0"]}, r"parts of 'state:0:0' from \[0\] to \[3\]"),
+        ({"@3": HALVES["@3"]}, r"from \[3\] to \[6\]"),
+        ({**HALVES, "@2": nd.ones((2,))}, r"from \[0, 2, 3\] to \[3, 4, 6\]"),
+        ({**HALVES, "@6": nd.ones((1,))}, r"make up the shape \(2, 3\); is a shard missing"),
+        ({"@0": nd.ones((3, 1)), "@3": HALVES["@3"]}, "parts of one axis and one dtype"),
+        ({"@0": HALVES["@0"].astype("float64"), "@3": HALVES["@3"]}, "one dtype"),
+        ({**HALVES, "@": nd.ones((1,))}, "has 'state:0:0@'; expected the part's first element"),
+        ({**HALVES, "@:1": nd.ones((1,))}, "has 'state:0:0@:1'; expected"),
+        ({**HALVES, "@²": nd.ones((1,))}, "has 'state:0:0@²'; expected"),
+        ({**HALVES, f"@{10**30}": nd.ones((1,))}, "expected the part's first element"),
+    ],
+)
+def test_parts_of_states_make_up_whole_ones(
+    parts: dict[str, Any], error: str | None, tmp_path: Path
+) -> None:
+    trainer, path = trained("adam"), str(tmp_path / "states")
+    trainer.save_states(path)
+    arrays = nd.load(path)
+    del arrays["state:0:0"]
+    nd.save(path, {**arrays, **{f"state:0:0{at}": part for at, part in parts.items()}})
+    if error is None:
+        trainer.load_states(path)
+        mean = trainer._updater.to_arrays()["state:0:0"]
+        assert mean.asnumpy().tolist() == [[1, 2, 3], [4, 5, 6]]
+        return
+    with pytest.raises(mx.TigonError, match=f"load_states: .*{error}"):
+        trainer.load_states(path)

@@ -156,7 +156,7 @@ class OwnersUpdater(optimizers.Updater):
     def from_arrays(
         self, arrays: Mapping[str, Any], weights: Mapping[int, Any], source: str = "the file"
     ) -> None:
-        arrays = joined(arrays, weights, self._store.own_piece)
+        arrays = joined(arrays, weights, self._store.own_piece, source)
         own, divided = {}, {}
         for key, weight in weights.items():
             piece = self._store.own_piece(key)

@@ -30,6 +30,7 @@ def joined(
     arrays: Mapping[str, Any],
     weights: Mapping[Any, Any],
     own: Callable[[Any], Any] = lambda key: None,
+    source: str = "the file",
 ) -> Mapping[str, Any]:
     """States of which several ranks had parts (`state:0:0@512`, by their first element), as whole
     ones. `own`: of a key the piece that is enough, where it is there as such."""
@@ -38,6 +39,12 @@ def joined(
     for name, array in arrays.items():
         state, at, begin = name.partition("@")
         if at:
+            check(
+                begin.isascii() and begin.isdecimal() and len(begin) < 20,
+                "load_states",
+                f"{source} has {name!r}; expected the part's first element behind the @, as in "
+                "'state:0:0@512'; is it damaged?",
+            )
             parts.setdefault(state, {})[int(begin)] = array
         else:
             whole[name] = array
@@ -53,9 +60,22 @@ def joined(
         if mine is not None and mine.size == piece.end - piece.begin:
             whole[name] = mine
         else:
-            whole[name] = nd.concat(*[found[begin] for begin in sorted(found)], dim=0)
-            whole[name] = whole[name].reshape(shape)
+            whole[name] = _put_together(name, found, shape, source)
     return whole
+
+
+def _put_together(name: str, parts: Mapping[int, Any], shape: tuple[int, ...], source: str) -> Any:
+    begins = sorted(parts)
+    ends = [begin + parts[begin].size for begin in begins]
+    check(
+        [*begins, math.prod(shape)] == [0, *ends]
+        and len({(part.ndim, part.dtype) for part in parts.values()}) == 1
+        and parts[0].ndim == 1,
+        "load_states",
+        f"{source} has parts of {name!r} from {begins} to {ends}; expected parts of one axis and "
+        f"one dtype that make up the shape {shape}; is a shard missing, or damaged?",
+    )
+    return nd.concat(*[parts[begin] for begin in begins], dim=0).reshape(shape)
 
 
 class Updater:
@@ -227,7 +247,7 @@ class Updater:
             "load_states",
             f"{source} holds no optimizer states; expected what save_states wrote",
         )
-        arrays = joined(arrays, weights)
+        arrays = joined(arrays, weights, source=source)
         before = _settings(self.optimizer)
         _set(self.optimizer, self._settings_in(arrays, source))
         try:
