@@ -105,12 +105,13 @@ def emit_tile(
     sums = e.when(more, fresh, lambda: [load(at(tile, place)) for place in places], "resume")
 
     def body(k: Value, carried: list[Value]) -> list[Value]:
-        start, *carried = lefts.place(k, carried)
-        across, *sums = rights.place(k, carried)
+        across, *carried = rights.place(k, carried)
         if fetches:
             _fetch_line(out, k)
+        # Before the rows' place is made: the other way round, tiles took twice as long.
         columns = [load(at(across, str(v * lanes))) for v in range(vectors)]
-        made = [*lefts.following(start), *rights.following(across)]
+        start, *sums = lefts.place(k, carried)
+        made = [*rights.following(across), *lefts.following(start)]
         for r in range(rows):
             if r % 3 == 0:
                 base = addresses.further(start, offsets[r // 3 + 2]) if r else start
@@ -122,7 +123,7 @@ def emit_tile(
                 made.append(multiply_add(out, factor, columns[v], old, target.fused))
         return made
 
-    walked = [*lefts.carried, *rights.carried]
+    walked = [*rights.carried, *lefts.carried]
     _, last = e.loop(NOUGHT, Value("i64", 1, "%depth"), 1, [*walked, *sums], body, "sum")
     sums = last[len(walked) :]
     for place, value in zip(places, sums, strict=True):
