@@ -53,3 +53,17 @@ def test_a_large_operand_of_few_rows_is_not_packed() -> None:
     plan = plan_of(512, 512, 2048)
     assert isinstance(plan, Plan) and plan.right is not None
     assert isinstance(plan_of(4, 4, 4), NestPlan)
+
+
+@pytest.mark.parametrize("inner", [1, 2, 7, 8, 9])
+def test_short_sums_are_written_line_by_line(inner: int) -> None:
+    """The same numbers as where tiles compute them: a column more or less is no other product."""
+    assert isinstance(plan_of(300, inner, 200), NestPlan if inner <= 8 else Plan)
+    assert isinstance(plan_of(300, inner, 199), Plan)
+    random = np.random.default_rng(inner)
+    left = nd.array(random.standard_normal((30, inner)))
+    right = random.standard_normal((inner, 333))
+    whole = nd.dot(left, nd.array(right)).asnumpy()
+    part = nd.dot(left, nd.array(right[:, :199])).asnumpy()
+    np.testing.assert_array_equal(whole[:, :199], part)
+    np.testing.assert_allclose(whole, left.asnumpy() @ right, rtol=1e-5, atol=1e-5)

@@ -37,6 +37,7 @@ _TOGETHER = 4  # dot products per point
 _TAPS = 64  # of a window along lines
 _WRITTEN_OUT = 25  # of them, that are no loop
 _LINES = 4  # per point
+_SHORT, _WIDE = 8, 200  # terms of a sum, and columns, of which a line is written as quickly
 _SUMS, _LONG = 12, 32  # registers, and places for which it pays
 
 
@@ -48,6 +49,12 @@ def as_nest(nest: Contraction) -> Nest | None:
     line = _line(nest)
     if line is not None:
         return _vectors_of_line(nest, line)
+    if _is_short(nest):
+        return Nest(
+            nest.buffers,
+            (*nest.batch, *nest.rows, *nest.columns[:-1]),
+            (Loop((_vector(nest.columns[-1]),), _terms(nest)),),
+        )
     left_along = _contiguous(nest.left, nest.inner)
     right_along = _contiguous(nest.right, nest.inner)
     if rows <= FEW or columns <= FEW:
@@ -59,6 +66,19 @@ def as_nest(nest: Contraction) -> Nest | None:
     if nest.dtype.is_float:
         return None
     return _dots(nest) if left_along and right_along else _strips(nest)
+
+
+def _is_short(nest: Contraction) -> bool:
+    """Whether sums are so short that a product is written as quickly as memory takes it."""
+    if count(nest.inner) > _SHORT or not nest.dtype.is_float or count(nest.rows) <= FEW:
+        return False
+    if not nest.columns or cost.extent(nest.columns[-1]) < _WIDE or _accumulates(nest):
+        return False
+    places = [stmt.index for stmt in nest.body if isinstance(stmt, Store)]
+    places += [node.index for node in walk(nest.right) if isinstance(node, Load)]
+    return _are_fixed(nest.inner) and all(
+        step_along(index, nest.columns[-1]) == 1 for index in places
+    )
 
 
 def streams_operand(nest: Contraction) -> bool:
