@@ -177,7 +177,7 @@ namespace {
 struct Cotangent {
   ArrayRef array;
   bool owned = false;  // nobody else sees it: sums may go into it
-  ArrayRef rows;       // if there, the rows of the value that these are, some perhaps several times
+  ArrayRef rows{};     // if there, the rows of the value that these are, some perhaps several times
 };
 
 class Walk {
