@@ -412,6 +412,11 @@ FUNCTIONS: dict[str, list[Callable[[Any], Any]]] = {
     "nd.random.randn": [lambda x: nd.random.randn(*x.shape) + x],
     "nd.reset_arrays": [lambda x: (lambda y: (nd.reset_arrays(y), y)[1])(x * 2)],
     "nd.save": [lambda x: through_a_file(x, lambda x: {"x": x * 2})],
+    "nd.cast_storage": [lambda x: nd.cast_storage(x, "default")],
+    "nd.sparse_retain": [
+        lambda x: nd.sparse_retain(nd.sparse.row_sparse_array(x), nd.array([0])).tostype("default")
+    ],
+    "nd.square_sum": [lambda x: nd.square_sum(x, axis=1)],
     "nd.split_v2": [lambda x: nd.split_v2(x, 3, axis=1)],
     "nd.to_dlpack_for_read": [lambda x: nd.from_dlpack(nd.to_dlpack_for_read(x))],
     "nd.to_dlpack_for_write": [lambda x: nd.from_dlpack(nd.to_dlpack_for_write(x * 2))],

@@ -215,8 +215,8 @@ OF_EXTENTS: dict[str, tuple[int, Any]] = {
 where they take floats alone."""
 MOVED = frozenset(
     """
-    And Cast Concat ConstantOfShape Expand Gather NonZero Not Or Range Reshape Slice Split Squeeze
-    Transpose Unsqueeze Where Xor
+    And Cast Concat ConstantOfShape Expand Gather NonZero Not OptionalGetElement Or Range Reshape
+    Slice Split Squeeze Transpose Unsqueeze Where Xor
     """.split()
 )
 

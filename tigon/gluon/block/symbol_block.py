@@ -23,18 +23,12 @@ from tigon.ir.rewrite import renamed
 
 
 class SymbolBlock(HybridBlock):
-    """A block made from a symbol.
+    """A block made from a symbol: calls give values for its inputs, all others are parameters.
 
-    Parameters
-    ----------
-    outputs : a symbol, or a list of them
-    inputs : the variables that a call gives values for, a symbol or a list; all others are
-        parameters
-    params : a `ParameterDict`; parameters of its that the graph names are taken over
-    prefix : what names of parameters and of nodes, inputs apart, are to begin with, so that two
-        blocks of one graph may live in one block. Without it names are those of the graph. A
-        `name_scope` counts for nothing, as in MXNet; `prefix=self.prefix + "encoder_"` has the same
-        effect
+    With a prefix the names of parameters and of nodes, inputs apart, begin with it, so that two
+    blocks of one graph may live in one block. Without it names are those of the graph. A
+    `name_scope` counts for nothing, as in MXNet; `prefix=self.prefix + "encoder_"` has the same
+    effect.
 
     >>> from tigon import nd, sym
     >>> data = sym.var("data")
