@@ -353,11 +353,6 @@ class Walk {
     return ArrayRef::borrow(as_array(made.ptr()));
   }
 
-  static Cotangent whole(Cotangent value, const TypeRef& type) {
-    if (!value.rows) return value;
-    return {with_rows_added({zeros(type), true}, value), true};
-  }
-
   static void give_rows(Leaf& leaf, const Cotangent& total) {
     auto object = [](const ArrayRef& array) { return array ? as_object(array.get()) : Py_None; };
     PyObject* arguments[] = {leaf.rows, object(total.rows), object(total.array),
@@ -393,7 +388,8 @@ class Walk {
 
   void deliver(const Ref<Node>& node, const Ref<Leaf>& leaf, uint32_t output, const TypeRef& type,
                Cotangent value) {
-    if (node || (leaf && (variables_ || !leaf->rows))) value = whole(std::move(value), type);
+    if (value.rows && (node || (leaf && (variables_ || !leaf->rows))))
+      value = {with_rows_added({zeros(type), true}, value), true};
     if (node) {
       State& state = state_of(node, output);
       state.fed = true;

@@ -431,9 +431,6 @@ class GraphCache:
         kind = call_kind(args)
         if kind is not None:
             return self.run(kind, args, args, shortcuts)
-        if nested.holds(args, BaseSparseNDArray):
-            fall_back(f"{self._block.name} is given sparse arrays, and runs as Python code")
-            return self._block._imperatively(args)
         found = nested_call_kind(args, tracing.freeze, tracing.freeze_attributes)
         check(
             found is not None,
@@ -459,6 +456,9 @@ class GraphCache:
             elif entry.holds():
                 break
         else:
+            if nested.holds(args, BaseSparseNDArray):
+                fall_back(f"{self._block.name} is given sparse arrays, and runs as Python code")
+                return self._block._imperatively(args)
             yielded = self._yielded.get(kind)
             if (yielded is not None and yielded.looks == 0) or self._rests(kind):
                 return self._block._imperatively(args)

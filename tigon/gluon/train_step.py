@@ -157,8 +157,7 @@ class TrainStep:
             data, label = needs_arrays("runs a TrainStep", (data, label))
         if self.trainer._amp_loss_scaler is not None:
             self._refuse_scaling()
-        by_rows = self.trainer._by_rows
-        if by_rows:
+        if self.trainer._with_rows and (by_rows := self.trainer._by_rows):
             fall_back(
                 f"{by_rows[0]._where} has a row-sparse gradient, whose number of rows no compiled "
                 "step knows: TrainStep runs as a loop"

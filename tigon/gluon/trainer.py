@@ -82,6 +82,7 @@ class Trainer(NamesWrongTypes):
         # Those that are frozen now may be trained later; their numbers follow, so that files of
         # states do not depend on them.
         self._params: list[Parameter] = sorted(listed, key=lambda param: param.grad_req == "null")
+        self._with_rows = [param for param in self._params if param.grad_stype != "default"]
         number = {id(param): index for index, param in enumerate(self._params)}
         named = dict(params.items()) if isinstance(params, (ParameterDict, Mapping)) else None
         in_mxnet = listed if named is None else [named[key] for key in sorted(named)]
@@ -231,7 +232,7 @@ class Trainer(NamesWrongTypes):
     @property
     def _by_rows(self) -> list[Parameter]:
         """The parameters whose gradients are row-sparse."""
-        return [p for p in self._params if p.grad_stype != "default" and p.grad_req != "null"]
+        return [p for p in self._with_rows if p.grad_req != "null"]
 
     @property
     def _ranks(self) -> int:

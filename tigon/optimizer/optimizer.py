@@ -25,6 +25,7 @@ from tigon.runtime.counters import fall_back
 
 _REGISTRY: dict[str, type[Optimizer]] = {}
 
+_DENSE = {NDArray}
 GRAPHS_KEPT = 256
 """Updates one by one make a graph per parameter; beyond this many the oldest is made again."""
 
@@ -367,7 +368,8 @@ class Optimizer(NamesWrongTypes):
     ) -> None:
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
-        if any(hasattr(one, "apply_stored") for one in (*weight, *grad)):
+        plain = {*map(type, weight), *map(type, grad)} == _DENSE  # costs each step a moment
+        if not plain and any(hasattr(one, "apply_stored") for one in (*weight, *grad)):
             check(
                 not copies, type(self).__name__, "expected gradients added up over contexts before"
             )
