@@ -347,9 +347,9 @@ turn to the quickest of all peers. *tigon* is the hybridized network, in trainin
 one program (`TrainStep`). PyTorch runs in inference mode, as it is written, with its channels last,
 and frozen by TorchScript; *its encoder* is made of `torch.nn.TransformerEncoderLayer`. ONNX Runtime
 and OpenVINO (float32, for latency) read the same model with bound inputs and outputs, MNN converts
-it and copies both. MXNet is
-hybridized with static memory in a process of its own, *fused* by its oneDNN subgraphs. Floors are
-multiply-adds at the peak measured beside the row; errors the greatest distance from float64.
+it and copies both. MXNet is hybridized with static memory in a process of its own, *fused* by its
+oneDNN subgraphs. Floors are multiply-adds at the peak measured beside the row; errors the greatest
+distance from float64.
 """
 
 

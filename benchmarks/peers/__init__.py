@@ -18,6 +18,7 @@ NAMES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
     "MNN": "MNN",
+    "scipy": "SciPy",
 }
 """Columns, and how their makers write them."""
 
@@ -27,6 +28,7 @@ SIDES = {
     "onnxruntime": "onnx_side",
     "openvino": "openvino_side",
     "MNN": "mnn_side",
+    "scipy": "blas_side",
 }
 """The modules of this package that know them."""
 

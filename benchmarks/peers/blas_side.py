@@ -6,17 +6,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from unittest.mock import patch
 
 import numpy as np
+import scipy
 
 from tigon.backends.llvm.target import host_level
 
 CORES = {"x86-64-v3": "HASWELL", "x86-64-v4": "SKYLAKEX", "x86-64-v4-narrow": "SKYLAKEX"}
 """What OpenBLAS calls the best kernels of a level; elsewhere it is right by itself."""
 
-if core := CORES.get(host_level()):
-    os.environ.setdefault("OPENBLAS_CORETYPE", core)
-from scipy.linalg.blas import sgemm  # noqa: E402
+_told = {"OPENBLAS_CORETYPE": CORES[host_level()]} if host_level() in CORES else {}
+with patch.dict(os.environ, {**_told, **os.environ}):  # not for processes that are started later
+    from scipy.linalg.blas import sgemm
+
+VERSION = scipy.__version__
 
 
 def product(a: np.ndarray, b: np.ndarray) -> Callable[[], np.ndarray]:
