@@ -133,6 +133,12 @@ def export_step(
         f"{step.name} adjusts gradients by a function of Python; pass clip_global_norm instead, or "
         "leave it out",
     )
+    by_rows = step.trainer._by_rows
+    if by_rows:
+        raise TigonError(
+            f"{who}: {by_rows[0]._where} has a row-sparse gradient, which a library cannot hold; "
+            "make the layer without sparse_grad"
+        )
     entry = cache.latest
     if examples:
         kind, leaves = nested_call_kind(tuple(examples), tracing.freeze, tracing.freeze_attributes)
