@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from tigon.backends.llvm.target import architecture
 from tigon.gluon import nn
 from tigon.standalone import wasm
 from tigon.standalone.runtime import WEB_RUNTIME
+from tools.wasm_runtime import SECTION, digest, signed
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
 in_node = pytest.mark.skipif(NODE is None, reason="there is no Node to run modules")
 LIKE_IT = "x86-64-v2"
@@ -233,12 +232,11 @@ def test_what_cannot_leave_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_runtime_is_that_of_its_sources() -> None:
-    from tools.wasm_runtime import SECTION, digest
-
     content = WEB_RUNTIME.read_bytes()
     assert content.endswith(SECTION + digest()), (
         "csrc/standalone/runtime.c has changed; run `make wasm`, which needs tigon[export]"
     )
+    assert signed(content) == content
 
 
 @pytest.mark.parametrize("number", [0, 63, 64, 127, 128, 300, 2**31 - 1, 2**32 - 1])
