@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import re
 import subprocess
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -215,6 +217,19 @@ def test_files(small: tuple[Any, Path], tmp_path: Path) -> None:
     assert "digit.safetensors" in (folder / "digit.js").read_text()
     page = (folder / "digit.html").read_text()
     assert '"shape": [1, 1, 12, 9]' in page and 'from "./digit.js"' in page
+
+
+@in_node
+@pytest.mark.parametrize("name", ['a "b" <i>#1?.%20', "c:PICTURE", "model.js"])
+def test_any_name_will_do(name: str, tmp_path: Path) -> None:
+    net = mx.jit(lambda x: (x * 2).reshape((-1, 16)))
+    net.export_wasm(tmp_path / name, nd.zeros((1, 1, 4, 4)))
+    x = np.arange(16, dtype="float32").reshape(1, 1, 4, 4)
+    _, found = tell(tmp_path / f"{name}.js", [step("load"), step("run", {"data": x})])
+    np.testing.assert_array_equal(found["output"], x.reshape(1, 16) * 2)
+    page = (tmp_path / f"{name}.html").read_text()
+    assert f"<title>{escape(name)}: draw</title>" in page
+    assert f'from "./{quote(name)}.js"' in page and '"shape": [1, 1, 4, 4]' in page
 
 
 def test_what_cannot_leave_is_refused(tmp_path: Path) -> None:
