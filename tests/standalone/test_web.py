@@ -92,6 +92,8 @@ def test_what_a_module_says_and_refuses(small: tuple[Any, Path]) -> None:
         "again": step("run", {"data": x}),
         "destroyed": step("destroy", of=1),
         "gone": step("run", {"data": x}, of=1),
+        "gone state": step("state", "weight", of=1),
+        "gone seed": step("seed", 3, of=1),
         "extent": step("instance", {"largest": {"rows": 5}}),
         "least": step("instance", {"largest": {"batch": 0}}),
         "huge": step("instance", {"largest": {"batch": 1 << 40}}),
@@ -125,6 +127,8 @@ def test_what_a_module_says_and_refuses(small: tuple[Any, Path]) -> None:
         "with larger ones",
         "state": "state: expected nothing; given weight",
         "gone": "run: this instance was destroyed",
+        "gone state": "state: this instance was destroyed",
+        "gone seed": "seed: this instance was destroyed",
         "extent": "largest: expected batch; given rows",
         "least": "largest: expected 1 or more for batch",
         "huge": "largest: expected sizes whose arrays fit into memory",
@@ -133,6 +137,16 @@ def test_what_a_module_says_and_refuses(small: tuple[Any, Path]) -> None:
         "content": said["content"],
     }
     assert "magic" in said["content"]
+
+
+@in_node
+def test_an_instance_is_destroyed_once(small: tuple[Any, Path]) -> None:
+    """By the second time its memory belongs to another one, whose results would be put there."""
+    x = np.random.default_rng(2).uniform(size=(1, 1, 12, 9)).astype("float32")
+    steps = [step("load"), step("run", {"data": x}), step("instance"), step("destroy", of=1)]
+    steps += [step("instance"), step("destroy", of=1), step("run", {"data": x}, of=2)]
+    _, wanted, *_, found = tell(small[1] / "digit.js", steps)
+    np.testing.assert_array_equal(found["output"], wanted["output"])
 
 
 @in_node
