@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tigon.base.errors import InternalError
 from tigon.base.frozen import Frozen
+from tigon.base.leb128 import leb128
 from tigon.base.multiples import round_up
 
 STACK = 65536
@@ -156,22 +157,22 @@ def module(linked: Linked, tables: bytes, exports: Mapping[str, str]) -> bytes:
     ]
     data = [(at, content) for at, content in data if any(content)]
     called = [places.functions[name] for name in linked.table]
-    size = _leb(len(called) + 1)
-    exported = [_name("memory") + b"\x02" + _leb(0)]
-    exported += [_name(n) + b"\0" + _leb(places.functions[f]) for n, f in exports.items()]
+    size = leb128(len(called) + 1)
+    exported = [_name("memory") + b"\x02" + leb128(0)]
+    exported += [_name(n) + b"\0" + leb128(places.functions[f]) for n, f in exports.items()]
     at_one = b"\x41\x01\x0b"
     sections = [
         (_TYPE, _vector(list(types))),
-        (_FUNCTION, _vector(list(map(_leb, own_types)))),
+        (_FUNCTION, _vector(list(map(leb128, own_types)))),
         (_TABLE, _vector([bytes([_FUNCREF, 1]) + size + size])),
-        (_MEMORY, _vector([b"\0" + _leb(-(-end // PAGE))])),
+        (_MEMORY, _vector([b"\0" + leb128(-(-end // PAGE))])),
         (_GLOBAL, _vector([bytes([_I32, 1, 0x41]) + _signed_leb(STACK) + b"\x0b"])),
         (_EXPORT, _vector(exported)),
-        (_ELEMENT, _vector([b"\0" + at_one + _vector(list(map(_leb, called)))])),
-        (_CODE, _vector([_leb(len(body)) + body for body in bodies])),
+        (_ELEMENT, _vector([b"\0" + at_one + _vector(list(map(leb128, called)))])),
+        (_CODE, _vector([leb128(len(body)) + body for body in bodies])),
         (_DATA, _vector([_segment(*each) for each in (*data, (linked.tables, tables))])),
     ]
-    whole = b"".join(bytes([kind]) + _leb(len(content)) + content for kind, content in sections)
+    whole = b"".join(bytes([kind]) + leb128(len(content)) + content for kind, content in sections)
     return b"\0asm\1\0\0\0" + whole
 
 
@@ -223,7 +224,7 @@ def _filled(
             parts.append(number.to_bytes(4, "little"))
             at = relocation.place + 4
         else:
-            parts.append((_signed_leb if relocation.kind in _SIGNED else _leb)(number))
+            parts.append((_signed_leb if relocation.kind in _SIGNED else leb128)(number))
             at = relocation.place + 5
     return b"".join([*parts, content[at:]])
 
@@ -444,20 +445,6 @@ def _read_symbol(reader: _Reader, imports: Mapping[int, Sequence[str]]) -> _Symb
 # -------------------------------------------------------------------------------------- writing
 
 
-def _leb(number: int) -> bytes:
-    """A number without a sign.
-
-    >>> _leb(300)
-    b'\\xac\\x02'
-    """
-    made = bytearray()
-    while number >= 0x80:
-        made.append(number & 0x7F | 0x80)
-        number >>= 7
-    made.append(number)
-    return bytes(made)
-
-
 def _signed_leb(number: int) -> bytes:
     """A number with a sign.
 
@@ -474,12 +461,12 @@ def _signed_leb(number: int) -> bytes:
 
 def _name(name: str) -> bytes:
     content = name.encode()
-    return _leb(len(content)) + content
+    return leb128(len(content)) + content
 
 
 def _vector(items: Sequence[bytes]) -> bytes:
-    return _leb(len(items)) + b"".join(items)
+    return leb128(len(items)) + b"".join(items)
 
 
 def _segment(address: int, content: bytes) -> bytes:
-    return b"\0\x41" + _signed_leb(address) + b"\x0b" + _leb(len(content)) + content
+    return b"\0\x41" + _signed_leb(address) + b"\x0b" + leb128(len(content)) + content
