@@ -127,25 +127,22 @@ def table(rows: list[Found]) -> list[str]:
         "network;library;weights;reading them;to the first result;memory grows by;plan;in Python;"
         "library;ratio"
     )
-    lines = ["", *pages.head(titles.split(";"))]
-    for row in rows:
-        lines.append(
-            pages.row(
-                [
-                    row.name,
-                    f"{row.library_bytes / KILO:.0f} KB",
-                    f"{row.weights_bytes / 1e6:.1f} MB",
-                    f"{row.reading_ms:.2f} ms",
-                    f"{row.first_ms:.2f} ms",
-                    f"{row.grown_bytes / 1e6:.1f} MB",
-                    f"{row.plan_bytes / 1e6:.1f} MB",
-                    f"{row.times['tigon']:.0f} us",
-                    f"{row.times['library']:.0f} us",
-                    f"{row.slower:.3f}",
-                ]
-            )
-        )
-    return lines
+    cells = [
+        [
+            row.name,
+            f"{row.library_bytes / KILO:.0f} KB",
+            f"{row.weights_bytes / 1e6:.1f} MB",
+            f"{row.reading_ms:.2f} ms",
+            f"{row.first_ms:.2f} ms",
+            f"{row.grown_bytes / 1e6:.1f} MB",
+            f"{row.plan_bytes / 1e6:.1f} MB",
+            f"{row.times['tigon']:.0f} us",
+            f"{row.times['library']:.0f} us",
+            f"{row.slower:.3f}",
+        ]
+        for row in rows
+    ]
+    return pages.table(titles, cells)
 
 
 def main() -> None:

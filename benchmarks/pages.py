@@ -6,7 +6,7 @@ import argparse
 import json
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,11 @@ def row(cells: Sequence[str]) -> str:
 
 def head(names: Sequence[str]) -> list[str]:
     return [row(names), "|---" * len(names) + "|"]
+
+
+def table(titles: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    """With its titles, which semicolons part."""
+    return ["", *head(titles.split(";")), *map(row, rows)]
 
 
 def conditions(limits: machine.Limits, others: float, *more: str) -> list[str]:

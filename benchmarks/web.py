@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pages
+from native import KILO, LENET
 from networks import WORKS, Work
 from processors import confine
 
@@ -31,11 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PEER = "onnxruntime-web@1.30.0"
 OTHERS = ("ResNet-18, batch 1", "MobileNetV2, batch 1", "encoder, 4 x 128")
 ROWS = (
-    Work("LeNet, batch 1", "LeNet", (1, 1, 28, 28)),
-    Work("LeNet, batch 64", "LeNet", (64, 1, 28, 28)),
+    *LENET,
     *(work for work in WORKS if work.name in OTHERS),
 )
-KILO = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,23 +102,20 @@ def measure(work: Work, runtime: Path, folder: Path, rounds: int) -> Found:
 
 def table(rows: list[Found]) -> list[str]:
     titles = "network;module;to the first result;there;a run;there;ratio;ratio of the least"
-    lines = ["", *pages.head(titles.split(";"))]
-    for row in rows:
-        lines.append(
-            pages.row(
-                [
-                    row.name,
-                    f"{row.module_bytes / KILO:.0f} KB",
-                    f"{row.first:.0f} ms",
-                    f"{row.first_peer:.0f} ms",
-                    f"{row.tigon:.3f} ms",
-                    f"{row.peer:.3f} ms",
-                    f"{row.ratio:.2f}",
-                    f"{row.least / row.least_peer:.2f}",
-                ]
-            )
-        )
-    return lines
+    cells = [
+        [
+            row.name,
+            f"{row.module_bytes / KILO:.0f} KB",
+            f"{row.first:.0f} ms",
+            f"{row.first_peer:.0f} ms",
+            f"{row.tigon:.3f} ms",
+            f"{row.peer:.3f} ms",
+            f"{row.ratio:.2f}",
+            f"{row.least / row.least_peer:.2f}",
+        ]
+        for row in rows
+    ]
+    return pages.table(titles, cells)
 
 
 def main() -> None:

@@ -17,9 +17,10 @@ import tempfile
 from pathlib import Path
 
 from tigon.base.files import write_file
+from tigon.standalone.runtime import WEB_RUNTIME
+from tigon.standalone.wasm import sections
 
 ROOT = Path(__file__).resolve().parent.parent
-OBJECT = ROOT / "tigon/standalone/runtime-wasm32.o"
 SOURCES = ("csrc/standalone/runtime.c", "csrc/standalone/tables.h", "tigon/standalone/model.h")
 OPTIONS = (
     "-target wasm32-freestanding "
@@ -27,7 +28,8 @@ OPTIONS = (
     "-std=c11 -Oz -ffreestanding -fno-builtin -fno-jump-tables -fvisibility=hidden "
     "-fno-sanitize=all -Wall -Wextra -Werror"
 ).split()
-KEPT = (b"linking", b"reloc.CODE", b"reloc.DATA")
+KEPT = ("", "linking", "reloc.CODE", "reloc.DATA")
+"""Sections, by name; those that say how the object is to run have none."""
 SECTION = b"sources"
 
 
@@ -52,29 +54,11 @@ def compiled() -> bytes:
 
 def signed(content: bytes) -> bytes:
     """The object without what tells of its making, and with the digest."""
-    made, at = bytearray(content[:8]), 8
-    while at < len(content):
-        begin, kind = at, content[at]
-        size, at = _number(content, at + 1)
-        length, name_at = _number(content, at)
-        if kind != 0 or content[name_at : name_at + length] in KEPT:
-            made += content[begin : at + size]
-        at += size
+    kept = b"".join(each.whole for each in sections(content) if each.name in KEPT)
     body = bytes([len(SECTION)]) + SECTION + digest()
-    return bytes(made) + bytes([0, len(body)]) + body
-
-
-def _number(content: bytes, at: int) -> tuple[int, int]:
-    """What stands there, in sevens of bits, and where the next begins."""
-    value = shift = 0
-    while True:
-        byte = content[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
+    return content[:8] + kept + bytes([0, len(body)]) + body
 
 
 if __name__ == "__main__":
-    write_file(OBJECT, signed(compiled()))
-    print(f"{OBJECT.relative_to(ROOT)}: {OBJECT.stat().st_size} bytes")
+    write_file(WEB_RUNTIME, signed(compiled()))
+    print(f"{WEB_RUNTIME.relative_to(ROOT)}: {WEB_RUNTIME.stat().st_size} bytes")

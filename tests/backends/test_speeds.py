@@ -1,4 +1,4 @@
-"""The speeds of a target: each of them decides something, and none what is computed."""
+"""The speeds of a target: each of them decides something."""
 
 from __future__ import annotations
 

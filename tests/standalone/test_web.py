@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -18,12 +19,13 @@ from tests.standalone.test_native import CASES, build
 from tests.standalone.web import NODE, WebError, flat, step, tell
 from tigon import gluon, nd
 from tigon.backends.llvm.target import architecture
+from tigon.base.leb128 import leb128
 from tigon.gluon import nn
 from tigon.standalone import wasm
 from tigon.standalone.runtime import WEB_RUNTIME
+from tools.wasm_runtime import SECTION, digest, signed
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
 in_node = pytest.mark.skipif(NODE is None, reason="there is no Node to run modules")
 LIKE_IT = "x86-64-v2"
@@ -91,6 +93,8 @@ def test_what_a_module_says_and_refuses(small: tuple[Any, Path]) -> None:
         "again": step("run", {"data": x}),
         "destroyed": step("destroy", of=1),
         "gone": step("run", {"data": x}, of=1),
+        "gone state": step("state", "weight", of=1),
+        "gone seed": step("seed", 3, of=1),
         "extent": step("instance", {"largest": {"rows": 5}}),
         "least": step("instance", {"largest": {"batch": 0}}),
         "huge": step("instance", {"largest": {"batch": 1 << 40}}),
@@ -124,6 +128,8 @@ def test_what_a_module_says_and_refuses(small: tuple[Any, Path]) -> None:
         "with larger ones",
         "state": "state: expected nothing; given weight",
         "gone": "run: this instance was destroyed",
+        "gone state": "state: this instance was destroyed",
+        "gone seed": "seed: this instance was destroyed",
         "extent": "largest: expected batch; given rows",
         "least": "largest: expected 1 or more for batch",
         "huge": "largest: expected sizes whose arrays fit into memory",
@@ -132,6 +138,16 @@ def test_what_a_module_says_and_refuses(small: tuple[Any, Path]) -> None:
         "content": said["content"],
     }
     assert "magic" in said["content"]
+
+
+@in_node
+def test_an_instance_is_destroyed_once(small: tuple[Any, Path]) -> None:
+    """By the second time its memory belongs to another one, whose results would be put there."""
+    x = np.random.default_rng(2).uniform(size=(1, 1, 12, 9)).astype("float32")
+    steps = [step("load"), step("run", {"data": x}), step("instance"), step("destroy", of=1)]
+    steps += [step("instance"), step("destroy", of=1), step("run", {"data": x}, of=2)]
+    _, wanted, *_, found = tell(small[1] / "digit.js", steps)
+    np.testing.assert_array_equal(found["output"], wanted["output"])
 
 
 @in_node
@@ -218,6 +234,19 @@ def test_files(small: tuple[Any, Path], tmp_path: Path) -> None:
     assert '"shape": [1, 1, 12, 9]' in page and 'from "./digit.js"' in page
 
 
+@in_node
+@pytest.mark.parametrize("name", ['a "b" <i>#1?.%20', "c:PICTURE", "model.js"])
+def test_any_name_will_do(name: str, tmp_path: Path) -> None:
+    net = mx.jit(lambda x: (x * 2).reshape((-1, 16)))
+    net.export_wasm(tmp_path / name, nd.zeros((1, 1, 4, 4)))
+    x = np.arange(16, dtype="float32").reshape(1, 1, 4, 4)
+    _, found = tell(tmp_path / f"{name}.js", [step("load"), step("run", {"data": x})])
+    np.testing.assert_array_equal(found["output"], x.reshape(1, 16) * 2)
+    page = (tmp_path / f"{name}.html").read_text()
+    assert f"<title>{escape(name)}: draw</title>" in page
+    assert f'from "./{quote(name)}.js"' in page and '"shape": [1, 1, 4, 4]' in page
+
+
 def test_what_cannot_leave_is_refused(tmp_path: Path) -> None:
     root = mx.jit(lambda x: nd.linalg.potrf(x))
     with pytest.raises(mx.TigonError, match=r"^export_wasm: .* a routine that exported libraries"):
@@ -233,19 +262,18 @@ def test_what_cannot_leave_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_runtime_is_that_of_its_sources() -> None:
-    from tools.wasm_runtime import SECTION, digest
-
     content = WEB_RUNTIME.read_bytes()
     assert content.endswith(SECTION + digest()), (
         "csrc/standalone/runtime.c has changed; run `make wasm`, which needs tigon[export]"
     )
+    assert signed(content) == content
 
 
 @pytest.mark.parametrize("number", [0, 63, 64, 127, 128, 300, 2**31 - 1, 2**32 - 1])
 def test_numbers_are_written_as_they_are_read(number: int) -> None:
     for sign in (1, -1):
         assert wasm._Reader(wasm._signed_leb(sign * number)).signed() == sign * number
-    assert wasm._Reader(wasm._leb(number)).number() == number
+    assert wasm._Reader(leb128(number)).number() == number
 
 
 @in_node

@@ -1,4 +1,4 @@
-// Runs what stdin says, as JSON: { module, source, options, steps }; each step is a call of the
+// Runs what stdin says, as JSON: { module, steps }; each step is a call of the
 // instance, of another one or of load, and its result, or error, goes to stdout. Arrays are
 // { dtype, shape, bytes }, in base 64; without a shape it is left to follow.
 import { pathToFileURL } from "node:url";

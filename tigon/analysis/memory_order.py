@@ -98,12 +98,13 @@ def _reshaped_order(source: Value, view: Value, order: Order) -> Order:
     row_major = tuple(range(view.ndim))
     shapes = (source.shape, view.shape)
     parts: dict[int, tuple[int, ...]] = {}  # axis of the source -> axes of the view
+    lead = _open_lead(*shapes)
     if same_shape(*map(_squeezed, shapes)):
         wide = iter([axis for axis in range(view.ndim) if not is_one(view.shape[axis])])
         groups = [
             ([axis], [next(wide)]) for axis in range(source.ndim) if not is_one(source.shape[axis])
         ]
-    elif _are_known(*(shape[(lead := _open_lead(*shapes)) :] for shape in shapes)):
+    elif _are_known(*(shape[lead:] for shape in shapes)):
         groups = [([axis], [axis]) for axis in range(lead)]
         groups += [
             (

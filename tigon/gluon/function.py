@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from types import MethodType
 from typing import Any
@@ -13,11 +13,10 @@ from tigon import _native
 from tigon._native import ShortCall, Shortcuts
 from tigon.base import TigonError, check, nested
 from tigon.base.errors import hide_inner_frames
-from tigon.base.files import AnyPath
 from tigon.gluon import trace as tracing
 from tigon.gluon.arguments import packed, unpacked
 from tigon.gluon.graphs import DonatingEntry, Entry, GraphCache
-from tigon.gluon.native import export_entry
+from tigon.gluon.native import Exports
 from tigon.gluon.structure import arrays_in
 from tigon.gluon.symbolic import holds_symbol
 from tigon.gluon.trace import Static
@@ -111,7 +110,7 @@ def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
         )
 
 
-class CompiledFunction(ShortCall):
+class CompiledFunction(ShortCall, Exports):
     """What `jit` makes of a function."""
 
     def __init__(
@@ -282,52 +281,6 @@ class CompiledFunction(ShortCall):
     def compiled(self) -> list[Any]:
         """One entry per traced graph: `graph`, `cached` (its programs), `reason`."""
         return list(self._cached_graphs.entries)
-
-    def export_native(
-        self,
-        path: AnyPath,
-        *examples: Any,
-        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
-        target: str | Sequence[str] = "native",
-        weights: str = "inside",
-        prefix: str | None = None,
-        system: str = "linux",
-    ) -> tuple[str, ...]:
-        """Write a shared library that computes what the last call did, or a call on `examples`,
-        and needs nothing installed. Arrays that the function holds are in it. See
-        `HybridBlock.export_native` for the rest.
-
-        >>> import os, tempfile
-        >>> from tigon import nd
-        >>> scaled = jit(lambda x: x * 2)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     files = scaled.export_native(f"{folder}/scaled", nd.zeros((8, 4)))
-        >>> [os.path.basename(file) for file in files]
-        ['scaled.so', 'scaled.h', 'scaled.hpp', 'scaled.md']
-        """
-        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
-        return export_entry(self, self._cached_graphs, examples, path, extents, options)
-
-    def export_wasm(
-        self,
-        path: AnyPath,
-        *examples: Any,
-        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
-        weights: str = "inside",
-    ) -> tuple[str, ...]:
-        """Write a module of WebAssembly that computes what the last call did, or a call on
-        `examples`, in browsers and in Node. See `HybridBlock.export_wasm` for the rest.
-
-        >>> import os, tempfile
-        >>> from tigon import nd
-        >>> scaled = jit(lambda x: x * 2)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     files = scaled.export_wasm(f"{folder}/scaled", nd.zeros((8, 4)))
-        >>> [os.path.basename(file) for file in files]
-        ['scaled.wasm', 'scaled.js', 'scaled.d.ts']
-        """
-        options = {"weights": weights, "system": "web"}
-        return export_entry(self, self._cached_graphs, examples, path, extents, options)
 
 
 def _declared(

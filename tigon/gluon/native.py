@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,96 @@ from tigon.gluon.symbolic import input_names, symbol_for_export
 from tigon.standalone.face import on_demand
 from tigon.standalone.verbs import verb
 from tigon.sym.native import export_symbol
+
+
+class Exports:
+    """Whose calls become libraries: blocks, and functions of `tigon.jit`."""
+
+    _cached_graphs: GraphCache | None
+
+    def export_native(
+        self,
+        path: AnyPath,
+        *examples: Any,
+        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
+        target: str | Sequence[str] = "native",
+        weights: str = "inside",
+        prefix: str | None = None,
+        system: str = "linux",
+    ) -> tuple[str, ...]:
+        """Write a shared library that predicts as this block does, or computes what this function
+        does, and needs nothing installed.
+
+        `path.so` holds code, weights (all arrays that the function holds) and a small runtime;
+        `path.h` and `path.hpp` are for C and C++, `path.md` says what goes in and comes out.
+        Returns the paths.
+
+        The call that is exported is the last one, or that on `examples`, arrays whose values do not
+        matter. `extents` are left open: by default the first axis of the inputs, so that any batch
+        will do; None leaves none open; a dictionary gives a name or None for each axis of inputs
+        (`data`, or `data0`, `data1`, ...), and axes of one name are equal.
+
+        `target`: "native" is the level of this processor; "all" or names of levels
+        ("x86-64-v2", "x86-64-v3", "x86-64-v4") put several into one library, which takes the best
+        that the processor has; "aarch64" is another architecture, for which zig compiles the
+        runtime (`pip install tigon[export]`). `weights="apart"` writes them to
+        `path.safetensors`, which the library knows by its digest. `prefix`: how names in C begin,
+        by default the file's name.
+        `system`: "linux", or on x86-64 "windows" (`path.dll`) or "macos" (`path.dylib`).
+
+        Python code in the middle (`mx.operator`) and decisions by values are refused.
+
+        >>> import os, tempfile
+        >>> from tigon import jit, nd
+        >>> from tigon.gluon import nn
+        >>> net = nn.Dense(3, in_units=4)
+        >>> net.initialize()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = net.export_native(f"{folder}/dense", nd.zeros((8, 4)))
+        >>> [os.path.basename(file) for file in files]
+        ['dense.so', 'dense.h', 'dense.hpp', 'dense.md']
+        >>> scaled = jit(lambda x: x * 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = scaled.export_native(f"{folder}/scaled", nd.zeros((8, 4)))
+        >>> [os.path.basename(file) for file in files]
+        ['scaled.so', 'scaled.h', 'scaled.hpp', 'scaled.md']
+        """
+        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
+        return export_entry(self, self._cached_graphs, examples, path, extents, options)
+
+    def export_wasm(
+        self,
+        path: AnyPath,
+        *examples: Any,
+        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
+        weights: str = "inside",
+    ) -> tuple[str, ...]:
+        """Write a module of WebAssembly that predicts as this block does, or computes what this
+        function does, in browsers and in Node.
+
+        `path.wasm` holds code (with vectors of 128 bits), weights and a small runtime; `path.js`
+        is what calls it (`load`, `run`) and `path.d.ts` its types. Where the input is a grey
+        picture, `path.html` is a page to draw one on. Returns the paths.
+
+        What is exported, and which `extents` are left open, is said as for `export_native`.
+        `weights="apart"` writes them to `path.safetensors`, which the module knows by its digest.
+        Results are those of a machine without multiply-add and with vectors of 128 bits.
+
+        Python code in the middle (`mx.operator`), decisions by values and routines of LAPACK are
+        refused.
+
+        >>> import os, tempfile
+        >>> from tigon import nd
+        >>> from tigon.gluon import nn
+        >>> net = nn.Dense(3, in_units=4)
+        >>> net.initialize()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = net.export_wasm(f"{folder}/dense", nd.zeros((8, 4)))
+        >>> [os.path.basename(file) for file in files]
+        ['dense.wasm', 'dense.js', 'dense.d.ts']
+        """
+        options = {"weights": weights, "system": "web"}
+        return export_entry(self, self._cached_graphs, examples, path, extents, options)
 
 
 def export_entry(
@@ -133,6 +223,12 @@ def export_step(
         f"{step.name} adjusts gradients by a function of Python; pass clip_global_norm instead, or "
         "leave it out",
     )
+    by_rows = step.trainer._by_rows
+    if by_rows:
+        raise TigonError(
+            f"{who}: {by_rows[0]._where} has a row-sparse gradient, which a library cannot hold; "
+            "make the layer without sparse_grad"
+        )
     entry = cache.latest
     if examples:
         kind, leaves = nested_call_kind(tuple(examples), tracing.freeze, tracing.freeze_attributes)

@@ -219,19 +219,8 @@ class TrainStep:
         trainer for the next `updates` steps, bias corrections and schedule included; later steps
         have those of the last one. See `HybridBlock.export_native` for the rest.
         """
-        by_rows = self.trainer._by_rows
-        check(
-            not by_rows,
-            self.name,
-            f"export_native: {by_rows[0]._where if by_rows else ''} has a row-sparse gradient, "
-            "which a library cannot hold; make the layer without sparse_grad",
-        )
-        examples = () if data is None else (data, label)
         options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
-        with self._lock, autograd.pause(train_mode=True):
-            return export_step(
-                self, self._cached_graphs, examples, path, batch_size, updates, options
-            )
+        return self._export(path, data, label, batch_size, updates, options)
 
     def export_wasm(
         self,
@@ -247,9 +236,31 @@ class TrainStep:
 
         Each run is a step, as in `export_native`; states of an instance are read and written by
         name (`state`). See `HybridBlock.export_wasm` for the rest.
+
+        >>> import os, tempfile
+        >>> from tigon import gluon, nd
+        >>> net = gluon.nn.Dense(1, in_units=3)
+        >>> net.initialize()
+        >>> trainer = gluon.Trainer(net.collect_params(), "sgd")
+        >>> step = gluon.TrainStep(net, gluon.loss.L2Loss(), trainer)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = step.export_wasm(f"{folder}/step", nd.ones((4, 3)), nd.ones((4, 1)))
+        >>> [os.path.basename(file) for file in files]
+        ['step.wasm', 'step.js', 'step.d.ts']
         """
-        examples = () if data is None else (data, label)
         options = {"weights": weights, "system": "web"}
+        return self._export(path, data, label, batch_size, updates, options)
+
+    def _export(
+        self,
+        path: AnyPath,
+        data: Any,
+        label: Any,
+        batch_size: int | None,
+        updates: int,
+        options: dict[str, Any],
+    ) -> tuple[str, ...]:
+        examples = () if data is None else (data, label)
         with self._lock, autograd.pause(train_mode=True):
             return export_step(
                 self, self._cached_graphs, examples, path, batch_size, updates, options

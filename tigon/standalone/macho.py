@@ -7,6 +7,7 @@ import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 
+from tigon.base.leb128 import leb128
 from tigon.base.multiples import round_up
 
 _PAGE = 0x1000
@@ -94,25 +95,15 @@ def _trie(addresses: Mapping[str, int]) -> bytes:
     """What dyld finds names by: a root with an edge for each whole name."""
     leaves = []
     for address in addresses.values():
-        told = _number(0) + _number(address)  # an ordinary symbol, and where it is
-        leaves.append(_number(len(told)) + told + b"\0")
+        told = leb128(0) + leb128(address)  # an ordinary symbol, and where it is
+        leaves.append(leb128(len(told)) + told + b"\0")
     size = 0
     while True:  # places have digits, which move places
         edges, at = b"", size
         for name, leaf in zip(addresses, leaves, strict=True):
-            edges += name.encode() + b"\0" + _number(at)
+            edges += name.encode() + b"\0" + leb128(at)
             at += len(leaf)
         root = bytes([0, len(leaves)]) + edges
         if len(root) == size:
             return (root + b"".join(leaves)).ljust(round_up(at, 8), b"\0")
         size = len(root)
-
-
-def _number(value: int) -> bytes:
-    """ULEB128."""
-    made = bytearray()
-    while True:
-        value, low = value >> 7, value & 0x7F
-        made.append(low | (0x80 if value else 0))
-        if not value:
-            return bytes(made)

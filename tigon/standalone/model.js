@@ -213,6 +213,7 @@ export class Model {
 
   run(inputs) {
     const { call } = this.#code;
+    this.#expectAlive("run");
     this.#expectNames(inputs);
     this.inputs.forEach((described, i) => this.#put(described, i, inputs[described.name]));
     const places = this.outputs.map((_, i) => this.#made + ARRAY.bytes * i);
@@ -242,11 +243,13 @@ export class Model {
 
   /** From now on random numbers are those that follow this seed. */
   seed(seed) {
+    this.#expectAlive("seed");
     this.#check(this.#code.call.seed(this.#handle, BigInt(seed)));
   }
 
   /** Gives memory back; the instance is not to be used any more. */
   destroy() {
+    if (!this.#handle) return;
     const { call } = this.#code;
     for (const { place, bytes } of this.#memory.values()) call.release(place, bytes);
     call.release(this.#given, ARRAY.bytes * Math.max(1, this.inputs.length));
@@ -256,10 +259,13 @@ export class Model {
     this.#handle = 0;
   }
 
+  #expectAlive(asked) {
+    if (!this.#handle) throw new ModelError(BAD_ARGUMENT, `${asked}: this instance was destroyed`);
+  }
+
   #expectNames(inputs) {
     const names = this.inputs.map((input) => input.name);
     const given = Object.keys(inputs ?? {});
-    if (!this.#handle) throw new ModelError(BAD_ARGUMENT, "run: this instance was destroyed");
     if (names.length !== given.length || !names.every((name) => given.includes(name)))
       throw new ModelError(BAD_ARGUMENT, `run: expected ${listed(names)}; given ${listed(given)}`);
   }
@@ -306,6 +312,7 @@ export class Model {
   }
 
   #stateAt(name) {
+    this.#expectAlive("state");
     const code = this.#code;
     const number = this.states.findIndex((state) => state.name === name);
     const names = this.states.map((state) => state.name);

@@ -112,7 +112,7 @@ class Program(Frozen, eq=False):
 class LevelCode:
     """What is compiled for one level."""
 
-    def __init__(self, level: str, who: str = "export_native") -> None:
+    def __init__(self, level: str, who: str) -> None:
         """`who`: what errors begin with."""
         self.level, self.who = level, who
         self._target = WEB if level == WEB_LEVEL else LEVELS[level]

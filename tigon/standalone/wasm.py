@@ -4,12 +4,12 @@ number takes; what the same objects make is the same to the byte."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import count as numbers_from
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tigon.base.errors import InternalError
 from tigon.base.frozen import Frozen
+from tigon.base.leb128 import leb128
 from tigon.base.multiples import round_up
 
 STACK = 65536
@@ -25,7 +25,8 @@ _CUSTOM, _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT = range(8)
 _ELEMENT, _CODE, _DATA = 9, 10, 11
 _OF_FUNCTION, _OF_DATA, _OF_GLOBAL, _OF_SECTION = range(4)
 _UNDEFINED, _NAMED = 0x10, 0x40
-_SYMBOLS, _I32, _FUNCREF = 8, 0x7F, 0x70
+_SEGMENTS, _SYMBOLS = 5, 8
+_I32, _FUNCREF = 0x7F, 0x70
 
 _SIGNED = {"index in table", "address, signed"}
 _WHOLE = {"index in table, whole", "address, whole"}
@@ -156,22 +157,22 @@ def module(linked: Linked, tables: bytes, exports: Mapping[str, str]) -> bytes:
     ]
     data = [(at, content) for at, content in data if any(content)]
     called = [places.functions[name] for name in linked.table]
-    size = _leb(len(called) + 1)
-    exported = [_name("memory") + b"\x02" + _leb(0)]
-    exported += [_name(n) + b"\0" + _leb(places.functions[f]) for n, f in exports.items()]
+    size = leb128(len(called) + 1)
+    exported = [_name("memory") + b"\x02" + leb128(0)]
+    exported += [_name(n) + b"\0" + leb128(places.functions[f]) for n, f in exports.items()]
     at_one = b"\x41\x01\x0b"
     sections = [
         (_TYPE, _vector(list(types))),
-        (_FUNCTION, _vector(list(map(_leb, own_types)))),
+        (_FUNCTION, _vector(list(map(leb128, own_types)))),
         (_TABLE, _vector([bytes([_FUNCREF, 1]) + size + size])),
-        (_MEMORY, _vector([b"\0" + _leb(-(-end // PAGE))])),
+        (_MEMORY, _vector([b"\0" + leb128(-(-end // PAGE))])),
         (_GLOBAL, _vector([bytes([_I32, 1, 0x41]) + _signed_leb(STACK) + b"\x0b"])),
         (_EXPORT, _vector(exported)),
-        (_ELEMENT, _vector([b"\0" + at_one + _vector(list(map(_leb, called)))])),
-        (_CODE, _vector([_leb(len(body)) + body for body in bodies])),
+        (_ELEMENT, _vector([b"\0" + at_one + _vector(list(map(leb128, called)))])),
+        (_CODE, _vector([leb128(len(body)) + body for body in bodies])),
         (_DATA, _vector([_segment(*each) for each in (*data, (linked.tables, tables))])),
     ]
-    whole = b"".join(bytes([kind]) + _leb(len(content)) + content for kind, content in sections)
+    whole = b"".join(bytes([kind]) + leb128(len(content)) + content for kind, content in sections)
     return b"\0asm\1\0\0\0" + whole
 
 
@@ -212,16 +213,18 @@ class _Places:
         return own + relocation.addend
 
 
-def _filled(content: bytes, relocations: Sequence[_Relocation], value: object) -> bytes:
+def _filled(
+    content: bytes, relocations: Sequence[_Relocation], value: Callable[[_Relocation], int]
+) -> bytes:
     parts, at = [], 0
     for relocation in relocations:
         parts.append(content[at : relocation.place])
-        number = value(relocation)  # type: ignore[operator]
+        number = value(relocation)
         if relocation.kind in _WHOLE:
             parts.append(number.to_bytes(4, "little"))
             at = relocation.place + 4
         else:
-            parts.append((_signed_leb if relocation.kind in _SIGNED else _leb)(number))
+            parts.append((_signed_leb if relocation.kind in _SIGNED else leb128)(number))
             at = relocation.place + 5
     return b"".join([*parts, content[at:]])
 
@@ -257,13 +260,13 @@ class _Reader:
         return value - (1 << bits) if last & 0x40 else value
 
     def _leb(self) -> tuple[int, int, int]:
-        value = 0
-        for shift in numbers_from(0, 7):
+        value = bits = 0
+        while True:
             byte = self.byte()
-            value |= (byte & 0x7F) << shift
+            value |= (byte & 0x7F) << bits
+            bits += 7
             if byte < 0x80:
-                return value, shift + 7, byte
-        raise AssertionError
+                return value, bits, byte
 
     def name(self) -> str:
         return self.take(self.number()).decode()
@@ -277,42 +280,50 @@ class _Reader:
         return self.at >= self.end
 
 
-def _read_object(content: bytes) -> _Object:
+class _Section(NamedTuple):
+    kind: int
+    name: str
+    """Of a custom one."""
+    whole: bytes
+    body: _Reader
+
+
+def sections(content: bytes) -> Iterator[_Section]:
+    """The parts of an object."""
     if content[:8] != b"\0asm\1\0\0\0":
         raise InternalError("wasm: expected an object of WebAssembly")
     reader = _Reader(content, 8)
-    sections: list[tuple[int, str, _Reader]] = []
     while not reader.is_at_end:
-        kind, size = reader.byte(), reader.number()
+        begin, kind, size = reader.at, reader.byte(), reader.number()
         body = _Reader(content, reader.at, reader.at + size)
-        reader.at += size
-        sections.append((kind, body.name() if kind == _CUSTOM else "", body))
-    by_kind = {kind: number for number, (kind, *_) in enumerate(sections) if kind != _CUSTOM}
-    named = {name: body for kind, name, body in sections if kind == _CUSTOM}
+        reader.take(size)
+        name = body.name() if kind == _CUSTOM else ""
+        yield _Section(kind, name, content[begin : reader.at], body)
 
-    def section(kind: int) -> _Reader | None:
-        return sections[by_kind[kind]][2] if kind in by_kind else None
 
-    open_places = {
-        by_kind[kind]: _read_relocations(named[name])
-        for kind, name in ((_CODE, "reloc.CODE"), (_DATA, "reloc.DATA"))
-        if name in named
+def _read_object(content: bytes) -> _Object:
+    bodies: dict[int | str, _Reader] = {
+        each.name or each.kind: each.body for each in sections(content)
     }
+
+    def section(kind: int | str) -> _Reader:
+        return bodies.get(kind, _Reader(bytes(2)))  # which lists nothing
+
     types = _read_types(section(_TYPE))
     imports = _read_imports(section(_IMPORT))
     own = section(_FUNCTION)
-    declared = [] if own is None else [types[own.number()] for _ in range(own.number())]
-    alignments, symbols = _read_linking(named["linking"], imports)
-    functions = _read_bodies(section(_CODE), declared, open_places.get(by_kind.get(_CODE, -1), ()))
-    places = open_places.get(by_kind.get(_DATA, -1), ())
+    declared = [types[own.number()] for _ in range(own.number())]
+    alignments, symbols = _read_linking(bodies["linking"], imports)
+    places = _read_relocations(section("reloc.CODE"))
+    functions = _read_bodies(section(_CODE), declared, places)
+    places = _read_relocations(section("reloc.DATA"))
     segments = _read_segments(section(_DATA), alignments, places)
     return _Object(types, functions, segments, symbols)
 
 
-def _read_types(reader: _Reader | None) -> tuple[bytes, ...]:
+def _read_types(reader: _Reader) -> tuple[bytes, ...]:
     types = []
-    for _ in range(0 if reader is None else reader.number()):
-        assert reader is not None
+    for _ in range(reader.number()):
         begin = reader.at
         reader.byte()
         for _ in range(2):
@@ -321,11 +332,10 @@ def _read_types(reader: _Reader | None) -> tuple[bytes, ...]:
     return tuple(types)
 
 
-def _read_imports(reader: _Reader | None) -> dict[int, list[str]]:
+def _read_imports(reader: _Reader) -> dict[int, list[str]]:
     """Names by kind of symbol."""
     names: dict[int, list[str]] = {_OF_FUNCTION: [], _OF_GLOBAL: []}
-    for _ in range(0 if reader is None else reader.number()):
-        assert reader is not None
+    for _ in range(reader.number()):
         reader.name()
         name, kind = reader.name(), reader.byte()
         if kind == 0:
@@ -343,28 +353,20 @@ def _read_imports(reader: _Reader | None) -> dict[int, list[str]]:
 
 
 def _read_bodies(
-    reader: _Reader | None, types: Sequence[bytes], places: Sequence[_Relocation]
+    reader: _Reader, types: Sequence[bytes], places: Sequence[_Relocation]
 ) -> tuple[_Function, ...]:
-    if reader is None:
-        return ()
     base, functions, waiting = reader.at, [], list(reversed(places))
     assert reader.number() == len(types)
     for type_ in types:
         size = reader.number()
         begin = reader.at - base
-        own = []
-        while waiting and waiting[-1].place < begin + size:
-            one = waiting.pop()
-            own.append(one._replace(place=one.place - begin))
-        functions.append(_Function(type_, reader.take(size), tuple(own)))
+        functions.append(_Function(type_, reader.take(size), _within(waiting, begin, size)))
     return tuple(functions)
 
 
 def _read_segments(
-    reader: _Reader | None, alignments: Sequence[int], places: Sequence[_Relocation]
+    reader: _Reader, alignments: Sequence[int], places: Sequence[_Relocation]
 ) -> tuple[_Segment, ...]:
-    if reader is None:
-        return ()
     base, segments, waiting = reader.at, [], list(reversed(places))
     assert reader.number() == len(alignments)
     for alignment in alignments:
@@ -374,12 +376,18 @@ def _read_segments(
         reader.byte()
         size = reader.number()
         begin = reader.at - base
-        own = []
-        while waiting and waiting[-1].place < begin + size:
-            one = waiting.pop()
-            own.append(one._replace(place=one.place - begin))
-        segments.append(_Segment(reader.take(size), alignment, tuple(own)))
+        segments.append(_Segment(reader.take(size), alignment, _within(waiting, begin, size)))
     return tuple(segments)
+
+
+def _within(waiting: list[_Relocation], begin: int, size: int) -> tuple[_Relocation, ...]:
+    """Those that lie before `begin + size`, counted from `begin`: they are taken off the end of
+    what waits, the first of all being there."""
+    own = []
+    while waiting and waiting[-1].place < begin + size:
+        one = waiting.pop()
+        own.append(one._replace(place=one.place - begin))
+    return tuple(own)
 
 
 def _read_relocations(reader: _Reader) -> tuple[_Relocation, ...]:
@@ -407,7 +415,7 @@ def _read_linking(
     while not reader.is_at_end:
         kind, size = reader.byte(), reader.number()
         end = reader.at + size
-        if kind == 5:
+        if kind == _SEGMENTS:
             for _ in range(reader.number()):
                 reader.name()
                 alignments.append(1 << reader.number())
@@ -437,20 +445,6 @@ def _read_symbol(reader: _Reader, imports: Mapping[int, Sequence[str]]) -> _Symb
 # -------------------------------------------------------------------------------------- writing
 
 
-def _leb(number: int) -> bytes:
-    """A number without a sign.
-
-    >>> _leb(300)
-    b'\\xac\\x02'
-    """
-    made = bytearray()
-    while number >= 0x80:
-        made.append(number & 0x7F | 0x80)
-        number >>= 7
-    made.append(number)
-    return bytes(made)
-
-
 def _signed_leb(number: int) -> bytes:
     """A number with a sign.
 
@@ -467,12 +461,12 @@ def _signed_leb(number: int) -> bytes:
 
 def _name(name: str) -> bytes:
     content = name.encode()
-    return _leb(len(content)) + content
+    return leb128(len(content)) + content
 
 
 def _vector(items: Sequence[bytes]) -> bytes:
-    return _leb(len(items)) + b"".join(items)
+    return leb128(len(items)) + b"".join(items)
 
 
 def _segment(address: int, content: bytes) -> bytes:
-    return b"\0\x41" + _signed_leb(address) + b"\x0b" + _leb(len(content)) + content
+    return b"\0\x41" + _signed_leb(address) + b"\x0b" + leb128(len(content)) + content

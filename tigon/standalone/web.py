@@ -4,9 +4,12 @@ its names, and the types of what goes in and comes out."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tigon.base import TensorType
 from tigon.base.extents import RuntimeExtent
@@ -28,17 +31,32 @@ those of MNIST have."""
 
 def web_files(name: str, spec: Any, described: Mapping[str, Any]) -> dict[str, bytes]:
     """Contents by what their names end with. `described`: as `_Library.description` says it."""
-    weights = None if described["file_bytes"] is None else f"{name}.safetensors"
-    script = (_FOLDER / "model.js").read_text(encoding="utf-8")
-    script = script.replace("model.wasm", f"{name}.wasm").replace("model.d.ts", f"{name}.d.ts")
-    script = script.replace("WEIGHTS = null", f"WEIGHTS = {json.dumps(weights)}")
-    files = {".js": script, ".d.ts": types(name, spec, described)}
+    address = quote(name)
+    weights = None if described["file_bytes"] is None else f"{address}.safetensors"
+    script = _filled(
+        "model.js",
+        {
+            "model.wasm": f"{address}.wasm",
+            "model.d.ts": f"{address}.d.ts",
+            "WEIGHTS = null": f"WEIGHTS = {json.dumps(weights)}",
+        },
+    )
+    files = {".js": script, ".d.ts": types(address, spec, described)}
     picture = drawn_picture(spec)
     if picture is not None:
-        text = (_FOLDER / "model.html").read_text(encoding="utf-8")
-        text = text.replace("model.js", f"{name}.js").replace("<title>model", f"<title>{name}")
-        files[".html"] = text.replace("PICTURE", json.dumps(picture))
+        places = {
+            "model.js": f"{address}.js",
+            "<title>model": f"<title>{escape(name)}",
+            "PICTURE": json.dumps(picture).replace("<", r"\u003c"),  # it is within a script
+        }
+        files[".html"] = _filled("model.html", places)
     return {end: text.encode() for end, text in files.items()}
+
+
+def _filled(template: str, places: Mapping[str, str]) -> str:
+    """A file of this folder, with other texts for some of its own."""
+    text = (_FOLDER / template).read_text(encoding="utf-8")
+    return re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], text)
 
 
 def drawn_picture(spec: Any) -> dict[str, Any] | None:
@@ -75,7 +93,7 @@ def _is_open(extent: Any) -> bool:
 # ---------------------------------------------------------------------------------------- types
 
 
-def types(name: str, spec: Any, described: Mapping[str, Any]) -> str:
+def types(address: str, spec: Any, described: Mapping[str, Any]) -> str:
     """`model.d.ts`."""
     results = spec.graph.outputs[: len(spec.outputs)]
     outputs = [(each, v.type) for each, v in zip(spec.outputs, results, strict=True)]
@@ -87,28 +105,27 @@ def types(name: str, spec: Any, described: Mapping[str, Any]) -> str:
     ]
     made = [
         f"  /** {_told(shown['outputs'][each])} */\n"
-        f"  readonly {json.dumps(each)}: Shaped<{_array(type_)}, {_shape(type_, spec.names)}>;"
+        f"  readonly {json.dumps(each)}: Shaped<{_array(type_)}, {_shape(type_)}>;"
         for each, type_ in outputs
     ]
     kept = [
         f"  /** {_told(shown['states'][each])} */\n"
-        f"  {json.dumps(each)}: Shaped<{_array(type_)}, {_shape(type_, ())}>;"
+        f"  {json.dumps(each)}: Shaped<{_array(type_)}, {_shape(type_)}>;"
         for each, type_ in states
     ]
     largest = [f"  {json.dumps(each)}?: number;" for each in spec.names]
     weights = ["  /** Where the weights are, or what is in them. */\n  weights?: Source;"]
-    text = (
-        (_FOLDER / "model.d.ts").read_text(encoding="utf-8").replace("model.wasm", f"{name}.wasm")
-    )
-    for kind, lines in (
-        ("INPUTS", inputs),
-        ("OUTPUTS", made),
-        ("STATES", kept),
-        ("LARGEST", largest),
-        ("WEIGHTS", weights if described["file_bytes"] is not None else []),
-    ):
-        text = text.replace(f"  // {kind}\n", "".join(f"{line}\n" for line in lines))
-    return text
+    lists = {
+        "INPUTS": inputs,
+        "OUTPUTS": made,
+        "STATES": kept,
+        "LARGEST": largest,
+        "WEIGHTS": weights if described["file_bytes"] is not None else [],
+    }
+    places = {
+        f"  // {kind}\n": "".join(f"{line}\n" for line in lines) for kind, lines in lists.items()
+    }
+    return _filled("model.d.ts", {"model.wasm": f"{address}.wasm", **places})
 
 
 def _told(text: str) -> str:
@@ -126,7 +143,7 @@ def _array(type_: TensorType) -> str:
     return _ARRAYS.get(name) or f"{name.capitalize()}Array"
 
 
-def _shape(type_: TensorType, names: Sequence[str]) -> str:
+def _shape(type_: TensorType) -> str:
     """Its shape as a type: numbers, where they are known."""
     axes = ", ".join("number" if _is_open(extent) else str(extent) for extent in type_.shape)
     return f"readonly [{axes}]"

@@ -32,7 +32,6 @@ from tigon.backends.llvm.text import (
     constant,
     element_type,
     literal,
-    memory_type,
 )
 from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
@@ -607,13 +606,9 @@ class Emitter(Memory):
         first = cache["first", offsets.name]
         return self.either(
             cache[key],
-            lambda: self.read(self._further(start, first, dtype), dtype, lanes),
+            lambda: self.read(self.beside(start, first, dtype), dtype, lanes),
             lambda: self.gather(start, offsets, dtype, None),
         )
-
-    def _further(self, start: Value, elements: Value, dtype: DType) -> Value:
-        text = f"getelementptr {memory_type(dtype)}, ptr {start.name}, {elements}"
-        return self.out.op(text, "ptr")
 
     # -------------------------------------------------------------------------------- stores
 

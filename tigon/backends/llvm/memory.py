@@ -116,7 +116,8 @@ class Memory(Scopes):
                 if mask is None
                 else self._wanted(mask, pattern, range(first, first + width), dtype)
             )
-            place = self._beside(pointer, least + first, dtype) if least + first else pointer
+            away = literal(least + first, "i64")
+            place = self.beside(pointer, away, dtype) if least + first else pointer
             parts.append(self.read(place, dtype, width, live))
         order = [place if place < lanes else place - firsts[-1] + lanes for place in pattern]
         return shuffled(self.out, parts[0], parts[-1], order)
@@ -145,8 +146,8 @@ class Memory(Scopes):
         cache[key] = live = out.op(f"icmp ne {found}, {nothing}", "i1", found.lanes)
         return live
 
-    def _beside(self, pointer: Value, elements: int, dtype: DType) -> Value:
-        text = f"getelementptr {memory_type(dtype)}, ptr {pointer.name}, i64 {elements}"
+    def beside(self, pointer: Value, elements: Value, dtype: DType) -> Value:
+        text = f"getelementptr {memory_type(dtype)}, ptr {pointer.name}, {elements}"
         return self.out.op(text, "ptr")
 
     def has_gather(self, dtype: DType) -> bool:

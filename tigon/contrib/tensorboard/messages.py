@@ -19,20 +19,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
+from tigon.base.leb128 import leb128
+
 DT_STRING = 7
 
 
 def number(field: int, value: int) -> bytes:
     """A whole number, not negative."""
-    return _varint(field << 3) + _varint(value)
+    return leb128(field << 3) + leb128(value)
 
 
 def double(field: int, value: float) -> bytes:
-    return _varint(field << 3 | 1) + struct.pack("<d", value)
+    return leb128(field << 3 | 1) + struct.pack("<d", value)
 
 
 def single(field: int, value: float) -> bytes:
-    return _varint(field << 3 | 5) + struct.pack("<f", value)
+    return leb128(field << 3 | 5) + struct.pack("<f", value)
 
 
 def doubles(field: int, values: Iterable[float]) -> bytes:
@@ -42,7 +44,7 @@ def doubles(field: int, values: Iterable[float]) -> bytes:
 
 def content(field: int, value: bytes) -> bytes:
     """Bytes, or a message."""
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
+    return leb128(field << 3 | 2) + leb128(len(value)) + value
 
 
 def text(field: int, value: str) -> bytes:
@@ -109,12 +111,3 @@ def _table() -> list[int]:
 
 
 _TABLE = _table()
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -19,7 +18,7 @@ from tigon.gluon import trace as tracing
 from tigon.gluon.arguments import Positions, packed, unpacked
 from tigon.gluon.block.block import Block, add_block_path
 from tigon.gluon.graphs import GraphCache
-from tigon.gluon.native import export_entry
+from tigon.gluon.native import Exports
 from tigon.gluon.parameter import DeferredInitializationError, Parameter, ParameterDict
 from tigon.gluon.symbolic import (
     holds_symbol,
@@ -35,7 +34,7 @@ from tigon.program.budget import budget_in_bytes
 from tigon.runtime.tracing import active as tracers
 
 
-class HybridBlock(ShortCall, Block):
+class HybridBlock(ShortCall, Exports, Block):
     """A block whose forward can be traced: after `hybridize()` its Python code runs once per kind
     of input, and calls run the compiled graph.
 
@@ -332,39 +331,6 @@ class HybridBlock(ShortCall, Block):
             return "not called yet" if self._active else "not hybridized"
         return self._cached_graphs.explain()
 
-    def export_wasm(
-        self,
-        path: AnyPath,
-        *examples: Any,
-        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
-        weights: str = "inside",
-    ) -> tuple[str, ...]:
-        """Write a module of WebAssembly that predicts as this block does, in browsers and in Node.
-
-        `path.wasm` holds code (with vectors of 128 bits), weights and a small runtime; `path.js`
-        is what calls it (`load`, `run`) and `path.d.ts` its types. Where the input is a grey
-        picture, `path.html` is a page to draw one on. Returns the paths.
-
-        What is exported, and which `extents` are left open, is said as for `export_native`.
-        `weights="apart"` writes them to `path.safetensors`, which the module knows by its digest.
-        Results are those of a machine without multiply-add and with vectors of 128 bits.
-
-        Python code in the middle (`mx.operator`), decisions by values and routines of LAPACK are
-        refused.
-
-        >>> import tempfile
-        >>> from tigon import nd
-        >>> from tigon.gluon import nn
-        >>> net = nn.Dense(3, in_units=4)
-        >>> net.initialize()
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     files = net.export_wasm(f"{folder}/dense", nd.zeros((8, 4)))
-        >>> [os.path.basename(file) for file in files]
-        ['dense.wasm', 'dense.js', 'dense.d.ts']
-        """
-        options = {"weights": weights, "system": "web"}
-        return export_entry(self, self._cached_graphs, examples, path, extents, options)
-
     @property
     def compiled(self) -> list[Any]:
         """One entry per traced graph: `graph`, `cached` (its programs), `reason`."""
@@ -402,46 +368,3 @@ class HybridBlock(ShortCall, Block):
         symbol.save(symbol_file, remove_amp_cast=remove_amp_cast)
         nd.save(params_file, arrays)
         return symbol_file, params_file
-
-    def export_native(
-        self,
-        path: AnyPath,
-        *examples: Any,
-        extents: str | Mapping[str, Sequence[str | None]] | None = "batch",
-        target: str | Sequence[str] = "native",
-        weights: str = "inside",
-        prefix: str | None = None,
-        system: str = "linux",
-    ) -> tuple[str, ...]:
-        """Write a shared library that predicts as this block does and needs nothing installed.
-
-        `path.so` holds code, weights and a small runtime; `path.h` and `path.hpp` are for C and
-        C++, `path.md` says what goes in and comes out. Returns the paths.
-
-        The call that is exported is the last one, or that on `examples`, arrays whose values do not
-        matter. `extents` are left open: by default the first axis of the inputs, so that any batch
-        will do; None leaves none open; a dictionary gives a name or None for each axis of inputs
-        (`data`, or `data0`, `data1`, ...), and axes of one name are equal.
-
-        `target`: "native" is the level of this processor; "all" or names of levels
-        ("x86-64-v2", "x86-64-v3", "x86-64-v4") put several into one library, which takes the best
-        that the processor has; "aarch64" is another architecture, for which zig compiles the
-        runtime (`pip install tigon[export]`). `weights="apart"` writes them to
-        `path.safetensors`, which the library knows by its digest. `prefix`: how names in C begin,
-        by default the file's name.
-        `system`: "linux", or on x86-64 "windows" (`path.dll`) or "macos" (`path.dylib`).
-
-        Python code in the middle (`mx.operator`) and decisions by values are refused.
-
-        >>> import tempfile
-        >>> from tigon import nd
-        >>> from tigon.gluon import nn
-        >>> net = nn.Dense(3, in_units=4)
-        >>> net.initialize()
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     files = net.export_native(f"{folder}/dense", nd.zeros((8, 4)))
-        >>> [os.path.basename(file) for file in files]
-        ['dense.so', 'dense.h', 'dense.hpp', 'dense.md']
-        """
-        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
-        return export_entry(self, self._cached_graphs, examples, path, extents, options)
