@@ -252,7 +252,8 @@ class File:
             self._number(at + 4, 4),
         )
         order = ">" if bits & 1 else "<"
-        if kind == 0 and size in (1, 2, 4, 8):
+        # Behind the size of whole numbers stands where their bits begin, and how many these are.
+        if kind == 0 and size in (1, 2, 4, 8) and self._number(at + 8, 4) == 8 * size << 16:
             return np.dtype(f"{order}{'i' if bits & 8 else 'u'}{size}"), size
         layout = bytes(self._take(at + 8, 8)) if kind == 1 else b""
         if kind == 1 and _FLOATS.get(size) == layout and not bits & 0x40:
