@@ -238,6 +238,15 @@ def test_two_networks_in_one_block(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.asnumpy(), one(one(x)).asnumpy(), rtol=1e-2, atol=1e-2)
 
 
+def test_the_graph_of_the_outputs_is_what_runs_after_a_cast(tmp_path: Path) -> None:
+    text = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }'
+    text += 'layer { name: "best" type: "ArgMax" bottom: "x" top: "best" }'
+    net = caffe.load_net(written(tmp_path, "net", text))
+    net.cast("float16")
+    (found,) = net.symbol.eval(x=nd.array([[1, 3, 2], [5, 4, 3]], dtype="float16"))
+    assert found.dtype == net(nd.zeros((2, 3), dtype="float16")).dtype == np.float16
+
+
 def test_a_pair_at_no_distance_has_a_gradient(tmp_path: Path) -> None:
     """Caffe's gradient of the distance divides by it and 1e-4."""
     text = "".join(

@@ -1,4 +1,4 @@
-"""Damaged files of cxxnet: `python -m tests.readers.hostile cxxnet 100000 7`."""
+"""Damaged files of cxxnet: `python -m tests.readers.hostile "cxxnet models" 100000 7`."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import numpy as np
 
 CODES = {
     "share": 0, "fullc": 1, "softmax": 2, "relu": 3, "flatten": 7, "conv": 10, "bias": 17,
-    "concat": 18, "split": 23, "l2_loss": 26, "prelu": 29, "batch_norm": 30,
-    "batch_norm_no_ma": 32,
+    "concat": 18, "caffe": 20, "maxout": 22, "split": 23, "insanity_max_pooling": 25, "l2_loss": 26,
+    "prelu": 29, "batch_norm": 30, "batch_norm_no_ma": 32, "a kind of later": 99,
 }  # fmt: skip
 
 

@@ -197,6 +197,33 @@ def test_models_that_are_none_or_of_another_network(which: str, tmp_path: Path) 
     assert str(told.value) == f"{path}: {expected}"
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("insanity_max_pooling", ""),
+        ("caffe", "'caffe'"),
+        ("maxout", "'maxout'"),
+        ("a kind of later", "of number 99"),
+    ],
+)
+def test_kinds_that_no_configuration_has(kind: str, told: str, tmp_path: Path) -> None:
+    """By name the others are taken, where it is known what such a layer has written: pooling of any
+    kind has nothing."""
+    values = np.array([[1, 2], [3, 4]], np.float32)
+    layers = [layer(kind, [0], [1]), layer("fullc", [1], [2], "f")]
+    arrays = SETTINGS + array(values) + array(np.ones(2))
+    written, path = model(["in", "a", "b"], layers, (1, 1, 2), arrays), tmp_path / "x.model"
+    if not told:
+        net = loaded(path, written, FULLC, by_name=True)
+        np.testing.assert_array_equal(net.module.get_params()[0]["f_wmat"].asnumpy(), values)
+        return
+    with pytest.raises(mx.TigonError) as error:
+        loaded(path, written, FULLC, by_name=True)
+    assert str(error.value) == (
+        f"{path}: at byte 184: layer 0: what a layer {told} wrote is not known"
+    )
+
+
 def test_names_and_numbers_that_no_model_has(tmp_path: Path) -> None:
     good = with_arrays(b"")
     size, updates = len(good) - 8, len(good) - 16

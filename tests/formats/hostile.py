@@ -60,13 +60,13 @@ def draw_graph(draw: random.Random) -> Case:
 
 
 def _states() -> Hostile:
-    trainer, folder = trained("adam"), tempfile.mkdtemp()
-    path = Path(folder) / "evil"
+    trainer, folder = trained("adam"), tempfile.TemporaryDirectory()
+    path = Path(folder.name) / "evil"
     trainer.save_states(path)
     good = path.read_bytes()
 
     def read(content: bytes) -> None:
-        path.write_bytes(content)
+        (Path(folder.name) / "evil").write_bytes(content)  # the folder is there as long as this
         trainer.load_states(path)
 
     return Hostile(lambda draw: (read, mutated_bytes(good, draw)), re.compile(""))

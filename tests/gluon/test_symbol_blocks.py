@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,10 @@ def test_a_cast_takes_the_graph_with_it(dtype: str) -> None:
         loss = net(x.astype(dtype)).sum()
     loss.backward()
     assert as_dtype(net.params["fc_weight"].grad().dtype).name == dtype
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert (other(x.astype(dtype)) == net(x.astype(dtype))).asnumpy().all()
+        other.cast("float32")
+        assert other(x).dtype == np.float32
     net.cast("float32")  # constants are those of before, not what was left of them
     text = net._symbol.tojson()
     assert str(float(np.float32(0.7))) in text and dtype not in text

@@ -383,6 +383,32 @@ def test_weights_in_other_files(tmp_path: Path) -> None:
         import_model(onnx.load(path, load_external_data=False))
 
 
+@pytest.mark.parametrize("dims", [[0, 2**62], [2**62, 0, 2**62], [0, -1], [1] * 40, [1] * 70])
+@pytest.mark.parametrize("kind", ["initializer", "sparse initializer", "constant"])
+def test_shapes_that_no_array_has(kind: str, dims: list[int]) -> None:
+    """Of whatever holds arrays: it is named."""
+    b = Builder()
+    b.input("x", [2])
+    b.node("Identity", ["x"], "y")
+    count = 0 if 0 in dims else 1
+    tensor = TensorProto(name="w", data_type=FLOAT, dims=dims, raw_data=bytes(4 * count))
+    where, what = f"{kind} 'w'", "extents that an array may have; given"
+    if kind == "constant":
+        b.node("Constant", [], "w", name="n", value=tensor)
+        where = "node 1 'n' (Constant): Constant"
+    model = b.model("y")
+    if kind == "initializer":
+        model.graph.initializer.append(tensor)
+    elif kind == "sparse initializer":
+        sparse = model.graph.sparse_initializer.add(dims=dims)
+        sparse.values.CopyFrom(TensorProto(name="w", data_type=FLOAT, dims=[0], raw_data=b""))
+        sparse.indices.CopyFrom(TensorProto(data_type=TensorProto.INT64, dims=[0], raw_data=b""))
+        what = f"a sparse tensor of at most {2**24} elements; given shape"
+    with pytest.raises(mx.TigonError) as error:
+        import_model(model)
+    assert str(error.value) == f"ModelProto: {where}: expected {what} {tuple(dims)}"
+
+
 @pytest.mark.parametrize(
     ("location", "told", "message"),
     [

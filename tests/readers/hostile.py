@@ -134,7 +134,10 @@ def readers() -> dict[str, Hostile]:
 
 def main(name: str, count: int, seed: str, start: int = 0) -> None:
     """Try those from `start` to `count`, a thousand at a time, and tell how far it is."""
-    hostile, read, refused, begun = readers()[name], 0, 0, time.monotonic()
+    every = readers()
+    if name not in every:
+        raise SystemExit(f"there is no reader '{name}'; there are {', '.join(every)}")
+    hostile, read, refused, begun = every[name], 0, 0, time.monotonic()
     for part in range(start, count, 1000):
         some = min(1000, count - part)
         found = run(hostile, some, f"{seed}:{part}", some // 20)

@@ -110,6 +110,9 @@ DAMAGED = {
     "floats of another form": (
         with_bytes(message(3) + 12, b"\7"), message(3),
         f"{FIRST}: expected numbers or a text; given elements of class 1, 4 bytes"),
+    "whole numbers of 12 bits": (
+        with_bytes(message(3), b"\x10" + CONTENT[message(3) + 1 : message(3) + 10] + b"\x0c"),
+        message(3), f"{FIRST}: expected numbers or a text; given elements of class 0, 4 bytes"),
     "pairs": (
         with_bytes(message(3), b"\x16"), message(3),
         f"{FIRST}: expected numbers or a text; given elements of class 6, 4 bytes"),

@@ -9,6 +9,9 @@ from tigon.base.dtypes import DType, as_dtype
 
 Shape = tuple[int, ...]
 
+MOST_AXES = 32
+"""Of an array; natively `kMaxDims`."""
+
 
 class TensorType:
     """Shape and dtype. `weak` marks a Python scalar, which takes the other operand's dtype.

@@ -9,7 +9,7 @@ from typing import Any
 
 from tigon.base import DType, TigonError, as_dtype
 from tigon.base.dtypes import BY_CODE
-from tigon.export.values import MOST_AXES
+from tigon.base.types import MOST_AXES
 from tigon.ir.graph import VARIABLE, Node
 
 PartialShape = tuple[int, ...] | None

@@ -13,7 +13,8 @@ import numpy as np
 from tigon.base import DType, TigonError, check
 from tigon.base.dtypes import BY_CODE, as_dtype
 from tigon.base.foreign import kind_of
-from tigon.export.values import MOST_AXES, array_of, repeated, size_of, written_name
+from tigon.base.types import MOST_AXES
+from tigon.export.values import array_of, repeated, size_of, written_name
 
 LIST_MAGIC = 0x112
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA

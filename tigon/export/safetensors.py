@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tigon.base import TigonError, as_dtype
+from tigon.base.types import MOST_AXES
 from tigon.export.values import (
-    MOST_AXES,
     array_of,
     is_text,
     repeated,

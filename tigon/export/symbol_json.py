@@ -13,10 +13,11 @@ import numpy as np
 
 from tigon.base import TensorType, TigonError, as_dtype, check
 from tigon.base.frozen import replace
+from tigon.base.types import MOST_AXES
 from tigon.export import control, mxnet_names, old_operators
 from tigon.export.hints import note_initial_values, read_dtype, read_shape
 from tigon.export.json_document import damaged, entry_of, object_at, parsed, version_of
-from tigon.export.values import MOST_AXES, is_text
+from tigon.export.values import is_text
 from tigon.ir.graph import (
     CONSTANT,
     VARIABLE,

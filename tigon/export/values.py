@@ -9,7 +9,6 @@ import numpy as np
 
 from tigon.base import DType, TigonError
 
-MOST_AXES = 32
 _MOST_BYTES = 2**63 - 1
 
 Fail = Callable[[str, object, int], TigonError]

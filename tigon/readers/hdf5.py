@@ -14,6 +14,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from tigon.base.errors import TigonError
+from tigon.base.types import MOST_AXES
 from tigon.readers.shapes import is_possible
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -236,8 +237,9 @@ class File:
 
     def _shape(self, at: int, path: str) -> tuple[int, ...]:
         version, rank = self._number(at, 1), self._number(at + 1, 1)
-        if version not in (1, 2) or rank > 32 or (version == 2 and self._number(at + 3, 1) == 2):
-            self.fail(at, f"{path}: expected a shape of at most 32 extents; given {rank}")
+        is_none = version == 2 and self._number(at + 3, 1) == 2
+        if version not in (1, 2) or rank > MOST_AXES or is_none:
+            self.fail(at, f"{path}: expected a shape of at most {MOST_AXES} extents; given {rank}")
         begin = at + (8 if version == 1 else 4)
         shape = tuple(self._number(begin + 8 * axis) for axis in range(rank))
         if not is_possible(shape):
@@ -252,7 +254,8 @@ class File:
             self._number(at + 4, 4),
         )
         order = ">" if bits & 1 else "<"
-        if kind == 0 and size in (1, 2, 4, 8):
+        # Behind the size of whole numbers stands where their bits begin, and how many these are.
+        if kind == 0 and size in (1, 2, 4, 8) and self._number(at + 8, 4) == 8 * size << 16:
             return np.dtype(f"{order}{'i' if bits & 8 else 'u'}{size}"), size
         layout = bytes(self._take(at + 8, 8)) if kind == 1 else b""
         if kind == 1 and _FLOATS.get(size) == layout and not bits & 0x40:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-MOST_AXES = 32
+from tigon.base.types import MOST_AXES
+
 LARGEST = 1 << 48
 """Elements of an array, its extents of 0 left out: numpy refuses such a shape, too."""
 

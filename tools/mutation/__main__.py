@@ -193,6 +193,7 @@ class Runner:
         new: bytes = b"",
         lines: tuple[int, int] = (0, 0),
         record: str = "",
+        record_to: str = "",
     ) -> Answer:
         if _stopped.is_set():
             return Answer(PASSED)
@@ -200,7 +201,7 @@ class Runner:
         if self._server is None:
             self._server = Server(self._start)
         try:
-            return self._server.ask(Request(timed, path, old, new, lines, record))
+            return self._server.ask(Request(timed, path, old, new, lines, record, record_to))
         except (EOFError, OSError):  # it has crashed
             self._server.end()
             self._server = None
@@ -217,7 +218,7 @@ class Runner:
     def record(self, records: Records, test_file: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             written = Path(folder, "executed.pickle")
-            answer = self._ask((), record=test_file, new=str(written).encode())
+            answer = self._ask((), record=test_file, record_to=str(written))
             content = written.read_bytes() if written.exists() else b""
         if not content:
             if not _stopped.is_set():

@@ -49,7 +49,9 @@ class Request:
     new: bytes = b""
     lines: tuple[int, int] = (0, 0)
     record: str = ""
-    """A file of tests to run as a whole, noting what each executes; `new` is where to."""
+    """A file of tests to run as a whole, noting what each executes."""
+    record_to: str = ""
+    """The file that this is noted in."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class ServePlugin:
             items = [item for item in self._items.values() if _file(item) == request.record]
             if not items:
                 return Answer(PASSED)
-            return self._fork([(item, RECORDED) for item in items], (), request.new.decode())
+            return self._fork([(item, RECORDED) for item in items], (), request.record_to)
         self._collect(session, [name.split("::")[0] for name, _ in request.tests])
         patch: Sequence[Any] | None = ()
         if request.path:

@@ -244,7 +244,6 @@ class CaffeNet(SymbolBlock):
         read = set(outputs.list_inputs())
         inputs = {top: blob for top, blob in inputs.items() if top in read}
         super().__init__(outputs, [blob.symbol for blob in inputs.values()], params=made)
-        self.symbol = self._symbol
         self.network = assembly.network
         self.blobs = {top: blob.symbol for top, blob in assembly.blobs.items()}
         self.objective = assembly.objective
@@ -253,6 +252,11 @@ class CaffeNet(SymbolBlock):
         self.output_names = list(assembly.outputs)
         self.output_shapes = {top: assembly.blobs[top].shape for top in assembly.outputs}
         self.layer_messages = list(assembly.layers)
+
+    @property
+    def symbol(self) -> Any:
+        """The graph of the outputs, in the element type that the network was last cast to."""
+        return self._symbol
 
     def __repr__(self) -> str:
         return f"CaffeNet({', '.join(self.input_names)} -> {', '.join(self.output_names)})"

@@ -24,7 +24,14 @@ def shape_of_blob(blob: Message) -> Shape:
         return tuple(blob.shape.dim)
     if any(blob.has(extent) for extent in _OLD_SHAPE):
         return tuple(getattr(blob, extent) for extent in _OLD_SHAPE)
-    return (max(len(blob.numbers("data", "float32")), len(blob.numbers("double_data", "float64"))),)
+    return (len(_numbers_of(blob)),)
+
+
+def _numbers_of(blob: Message) -> np.ndarray:
+    """The numbers of a `BlobProto`, whatever its shape."""
+    if blob.has("double_data"):
+        return blob.numbers("double_data", "float64")
+    return blob.numbers("data", "float32")
 
 
 def array_of_blob(blob: Message, wanted: Shape | None = None) -> np.ndarray:
@@ -32,13 +39,11 @@ def array_of_blob(blob: Message, wanted: Shape | None = None) -> np.ndarray:
 
     Raises `TigonError` with the byte where the blob holds another shape, or not so many numbers.
     """
-    given = shape_of_blob(blob)
-    wide = blob.has("double_data")
-    numbers = blob.numbers("double_data", "float64") if wide else blob.numbers("data", "float32")
+    given, numbers = shape_of_blob(blob), _numbers_of(blob)
     blob.check(
         is_possible(given) and prod(given) == numbers.size,
         f"expected {prod(given)} numbers of shape {given}; given {numbers.size}",
-        "double_data" if wide else "data",
+        "double_data" if blob.has("double_data") else "data",
     )
     if wanted is None:
         return numbers.reshape(given)
@@ -70,13 +75,12 @@ class WireBlob(NamedTuple):
 
     @property
     def dtype(self) -> np.dtype:
-        return np.dtype("float64" if self.message.has("double_data") else "float32")
+        return _numbers_of(self.message).dtype
 
     @property
     def size(self) -> int:
         """How many numbers it holds, whatever its shape."""
-        wide = self.message.has("double_data")
-        return len(self.message.numbers("double_data" if wide else "data", self.dtype.name))
+        return len(_numbers_of(self.message))
 
     def array(self, wanted: Shape | None = None) -> np.ndarray:
         """Its numbers, in the wanted shape."""

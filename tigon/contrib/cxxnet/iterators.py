@@ -226,8 +226,8 @@ def create(
 ) -> Any:
     """The iterator of a section."""
     own = _Section(section, common, place, shape)
-    for place, name in enumerate(section.chain):
-        if name not in (_AROUND if place else _READERS):
+    for number, name in enumerate(section.chain):
+        if name not in (_AROUND if number else _READERS):
             known = (*_READERS, *_AROUND)
             reason = _REFUSED.get(name, f"known are {', '.join(known)}")
             if name in known:

@@ -52,7 +52,7 @@ _LAYOUTS: Mapping[str, _Layout] = {
     "batch_norm_no_ma": _Layout(False, _BATCH_NORM),
 }
 _NOTHING = _Layout(False, ())
-_UNKNOWN = ("caffe", "torch", "maxout", "insanity_max_pooling")
+_UNKNOWN = ("caffe", "maxout")
 """Kinds of which nobody here knows what they wrote."""
 
 

@@ -17,6 +17,7 @@ from tigon.base import TigonError, check
 from tigon.base.dtypes import DType, as_dtype
 from tigon.base.files import AnyPath
 from tigon.base.frozen import Frozen
+from tigon.readers.shapes import is_possible
 
 OPSETS = range(1, 29)
 """Of the default domain."""
@@ -206,9 +207,7 @@ def array_of(tensor: Any, model: Model, where: str) -> np.ndarray:
     onnx = package()
     dtype_of(tensor.data_type, where)
     dims = tuple(tensor.dims)
-    check(
-        all(extent >= 0 for extent in dims), where, f"expected extents of 0 or more; given {dims}"
-    )
+    check(is_possible(dims), where, f"expected extents that an array may have; given {dims}")
     check(not tensor.HasField("segment"), where, "expected a whole tensor; given a segment of one")
     size, name = prod(dims), type_name(tensor.data_type)
     bits = bits_of(tensor.data_type)
@@ -277,7 +276,7 @@ def dense_array(sparse: Any, model: Model, where: str) -> np.ndarray:
     """A sparse tensor with its zeros."""
     dims = tuple(sparse.dims)
     check(
-        all(extent >= 0 for extent in dims) and prod(dims) <= _DENSE,
+        is_possible(dims) and prod(dims) <= _DENSE,
         where,
         f"expected a sparse tensor of at most {_DENSE} elements; given shape {dims}",
     )

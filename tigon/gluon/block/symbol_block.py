@@ -51,8 +51,9 @@ class SymbolBlock(HybridBlock):
         if prefix:
             outputs = with_prefix(outputs, prefix, self._input_names)
         self._symbol = outputs
-        self._as_made: tuple[Graph, set[str]] | None = None
-        """The graph before the first cast, and the dtypes of its floats."""
+        self._as_made: tuple[sym.Symbol, set[str]] | None = None
+        """The symbol before the first cast, and the dtypes of its floats. Blocks are copied and
+        pickled: symbols can be, graphs cannot."""
         known = set(outputs.list_inputs())
         for name in self._input_names:
             check(
@@ -121,11 +122,13 @@ class SymbolBlock(HybridBlock):
         }
         if self._as_made is None:
             dtypes = {as_dtype(param.dtype).name for param in floats.values()}
-            self._as_made = Graph.of(self._symbol._values), dtypes or {"float32"}
-        statistics = _statistics(self._as_made[0]) if wanted.is_narrow else set()
+            self._as_made = self._symbol, dtypes or {"float32"}
+        symbol, dtypes = self._as_made
+        graph = Graph.of(symbol._values)
+        statistics = _statistics(graph) if wanted.is_narrow else set()
         for name, param in floats.items():
             param.cast("float32" if name in statistics else dtype)
-        self._symbol = sym.Symbol(recast(*self._as_made, wanted).outputs)
+        self._symbol = sym.Symbol(recast(graph, dtypes, wanted).outputs)
         self._cached_graphs = None
 
     def infer_shape(self, *args: Any, **keywords: Any) -> None:
