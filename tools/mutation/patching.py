@@ -21,7 +21,8 @@ Key = tuple[str, str, int]
 
 def key_of(code: CodeType) -> Key:
     """What tells codes of one program apart, but for those that begin in one line."""
-    return code.co_filename, code.co_qualname, code.co_firstlineno
+    name = getattr(code, "co_qualname", code.co_name)  # from Python 3.11 on
+    return code.co_filename, name, code.co_firstlineno
 
 
 def same(one: CodeType, other: CodeType) -> bool:
@@ -33,9 +34,10 @@ def same(one: CodeType, other: CodeType) -> bool:
 
 def _own(code: CodeType) -> tuple[object, ...]:
     constants = ("code" if isinstance(c, CodeType) else _typed(c) for c in code.co_consts)
+    handlers = getattr(code, "co_exceptiontable", None)  # Python 3.10 has them in `co_code`
     return (
         code.co_name, code.co_code, *constants, code.co_names, code.co_varnames,
-        code.co_freevars, code.co_cellvars, code.co_flags, code.co_exceptiontable,
+        code.co_freevars, code.co_cellvars, code.co_flags, handlers,
         code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount,
     )  # fmt: skip
 
