@@ -1,7 +1,7 @@
 """Defaults of all that users call, as a list: a default that changes shows, whoever relies on it.
 
-`make golden` (TIGON_UPDATE_GOLDEN=1) rewrites the list; review reads the difference. Functions of
-`nd`, `sym` and `ops` have theirs in the stubs.
+`make golden` (TIGON_UPDATE_GOLDEN=1) rewrites the list; review reads the difference. Operators have
+theirs in `docs/operators.md`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any
 
 import tigon as mx
 from tigon.gluon.function import CompiledFunction
+from tigon.ops.signature import FLUENT
 
 HERE = Path(__file__).parent
 LIST = HERE / "signatures.txt"
-IN_STUBS = (mx.nd, mx.sym, mx.ops)
+OPERATORS = ("tigon.nd.op", "tigon.sym.op")
+"""Where their functions are made, at their first use."""
 GIVEN = (CompiledFunction,)
 """Classes whose objects users are given, by `jit` this one, under no name of theirs."""
 CALLED = frozenset(("__init__", "__new__", "__call__"))
@@ -32,7 +34,7 @@ def modules() -> list[ModuleType]:
     for module in found:
         for name in getattr(module, "__all__", ()):
             value = getattr(module, name)
-            if isinstance(value, ModuleType) and value not in (*found, *IN_STUBS):
+            if isinstance(value, ModuleType) and value not in (*found, mx.ops):
                 if value.__name__.startswith("tigon."):
                     found.append(value)
     return found
@@ -50,9 +52,10 @@ def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
 
 def members(owner: type) -> Iterator[tuple[str, Any]]:
     """What is called of a class and of its bases, by where it is defined."""
+    operators = FLUENT if owner in (mx.nd.NDArray, mx.sym.Symbol) else ()
     for base in owner.__mro__:
         for name, member in vars(base).items():
-            if not name.startswith("_") or name in CALLED:
+            if (not name.startswith("_") or name in CALLED) and name not in operators:
                 yield f"{base.__module__}.{base.__qualname__}.{name}", member
 
 
@@ -66,7 +69,8 @@ def functions() -> dict[str, FunctionType]:
             member = getattr(member, "__func__", member)
             if isinstance(member, FunctionType) and where.startswith("tigon."):
                 member = inspect.unwrap(member)
-                if member.__module__.startswith("tigon."):  # not what a named tuple has been given
+                inside = member.__module__.startswith("tigon.")  # but what named tuples are given
+                if inside and member.__module__ not in OPERATORS:
                     found[where] = member
     return found
 
