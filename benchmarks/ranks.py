@@ -2,7 +2,7 @@
 
     make bench-mpi                                          every row
     make bench-mpi MPI="--only encoder --rounds 3"          the rows whose name has a word
-    make bench-mpi MPI="--write docs/benchmarks.md"         into that page's section, too
+    make bench-mpi MPI="--write docs/distributed.md"        into that page's section, too
     make bench-mpi MPI="--json out.json"                    the figures as JSON, too
 
 Every contestant is a process, or as many as there are ranks, that sleep until it is their turn;
@@ -291,12 +291,12 @@ def table(rows: Sequence[Found]) -> list[str]:
 
 
 EXPLANATION = """\
-Rows, turns and medians are as above; goals are held against ratios of means. *tigon*: ranks of one
-thread, started by MPI and each bound to a processor, in training `TrainStep` with
-`kvstore='dist_sync'`; *one process*: the same step of the whole batch, with as many threads.
-*mpi4py*: one call of `Allreduce`. *torch DDP*: as many processes of `DistributedDataParallel` over
-gloo, of one thread and bound alike, with `gradient_as_bucket_view` and the fused optimizer;
-*torch, gloo*: its `all_reduce`.
+Rows, turns and medians are those of [benchmarks.md](benchmarks.md); goals are held against ratios
+of means. *tigon*: ranks of one thread, started by MPI and each bound to a processor, in training
+`TrainStep` with `kvstore='dist_sync'`; *one process*: the same step of the whole batch, with as
+many threads. *mpi4py*: one call of `Allreduce`. *torch DDP*: as many processes of
+`DistributedDataParallel` over gloo, of one thread and bound alike, with `gradient_as_bucket_view`
+and the fused optimizer; *torch, gloo*: its `all_reduce`.
 """
 
 

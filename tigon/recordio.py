@@ -500,10 +500,10 @@ def pack(header: Any, s: bytes) -> bytes:
             f"label: expected a number, or a row of them; given {label!r:.60}",
         )
         return _IR.pack(labels.size, 0.0, given.id, given.id2) + labels.tobytes() + s
-    except (ValueError, TypeError, struct.error, OverflowError) as error:
+    except (ValueError, TypeError, struct.error, OverflowError):
         raise TigonError(
             "pack: expected IRHeader(flag, label, id, id2) of a number or a row of numbers and two "
-            f"integers from 0 to 2^64 - 1; given {given!r:.120} ({error})"
+            f"integers from 0 to 2^64 - 1; given {given!r:.120}"
         ) from None
 
 

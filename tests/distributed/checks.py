@@ -338,6 +338,23 @@ def rows_alone_travel() -> None:
 
 
 @check
+def keys_that_take_rows_from_now_on_are_refused_by_all() -> None:
+    shape, given = (3, 2), nd.sparse.zeros("row_sparse", (3, 2))
+    store = mx.kv.create("dist_sync")
+    store.init(["d", "s"], [nd.ones(shape), nd.ones(shape)])
+    store.set_optimizer(mx.optimizer.SGD(learning_rate=0.5, momentum=0.9))
+    store.push(["d", "s"], [nd.ones(shape), given])
+    planned = dict(store._buckets)
+    assert planned
+    store.push(["d", "s"], [nd.ones(shape), given])
+    assert store._buckets == planned  # nothing is planned anew at each push
+    with refused("KVStore.push: key 'd': expected dense gradients, as before; given row-sparse"):
+        store.push("d", given)
+    store.push(["d", "s"], [nd.ones(shape), given])
+    same_on_all(pulled(store, "d", shape))
+
+
+@check
 def sparse_gradients_train_as_in_one_process() -> None:
     ids = [[7, rank, 7][:rank] for rank in range(SIZE)]  # none on rank 0
     for on_store in (True, False):

@@ -202,7 +202,8 @@ def told(value: Any) -> str:
         return "(" + ", ".join(map(told, value)) + ")"
     if " at 0x" in repr(value):
         return f"a {type(value).__name__}"
-    return " ".join(repr(value).split())
+    text = repr(value).replace("numpy.bool_'", "numpy.bool'")  # as it is called since numpy 2
+    return " ".join(text.split())
 
 
 def summary(flat: Any) -> Iterator[str]:

@@ -216,6 +216,7 @@ def _read_csv(path: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     columns = math.prod(shape)
     found = np.empty((len(lines), columns), dtype)
     convert = float if dtype.kind == "f" else int
+    whole = np.iinfo(dtype) if dtype.kind in "iu" else None
     for number, line in enumerate(lines):
         words = line.split(",")
         check(
@@ -225,7 +226,10 @@ def _read_csv(path: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
             f"given {len(words)}",
         )
         try:
-            found[number] = [convert(word) for word in words]
+            row = [convert(word) for word in words]
+            if whole and not all(whole.min <= one <= whole.max for one in row):
+                raise OverflowError  # numpy before 2 would wrap around
+            found[number] = row
         except (ValueError, OverflowError):
             raise TigonError(
                 f"CSVIter: {os.fspath(path)}, line {number + 1}: expected numbers of "

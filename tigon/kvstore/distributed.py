@@ -459,16 +459,17 @@ class DistributedKVStore(KVStore):
         """All ranks know all rows, and move them."""
         made = rows.totals(self._exchanged("KVStore.push", sums), sums)
         if isinstance(self._updater, OwnersUpdater):
-            divided = [key for key in sums if key not in self.by_rows]
-            for key in divided:
+            fresh = [key for key in sums if key not in self.by_rows]
+            for key in fresh:
                 check(
-                    key not in self._updater.states,
+                    not self.on_any_rank(key in self._updater.states),  # its owner alone has them
                     "KVStore.push",
                     f"key {key!r}: expected dense gradients, as before; given row-sparse ones, "
                     "whose states lie elsewhere",
                 )
-            self.by_rows.update(divided)
-            self._buckets.clear()
+            if fresh:
+                self.by_rows.update(fresh)
+                self._buckets.clear()
         super()._apply(made)
 
     def _apply(self, sums: Mapping[Any, Any]) -> None:

@@ -52,7 +52,7 @@ FIRST, FILES_FIRST = 8.0, 3
 QUICK = 0.2
 """Seconds of a test that reads signatures, at most."""
 SIGNATURES = "tests/golden/test_signatures.py"
-"""What knows all defaults, and is asked first where one changes."""
+"""What knows the defaults of all that users call, and is asked first where one changes."""
 WAIT, WAIT_FOR_ONE = 30.0, 10.0
 """Seconds beyond a multiple of what tests took: of all tests of a process, of one in a child."""
 _MEMORY = 12 << 30

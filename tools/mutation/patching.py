@@ -6,6 +6,7 @@ class body) cannot be made so, nor one that changes which variables a function s
 
 from __future__ import annotations
 
+import dis
 import gc
 import sys
 import threading
@@ -16,12 +17,15 @@ from typing import Any
 
 CO_NEWLOCALS = 2
 """Set in the code of functions, not in that of modules and classes."""
+_LINE = "__firstlineno__"
+"""What class bodies set to the line where they begin, from Python 3.13 on."""
 Key = tuple[str, str, int]
 
 
 def key_of(code: CodeType) -> Key:
     """What tells codes of one program apart, but for those that begin in one line."""
-    return code.co_filename, code.co_qualname, code.co_firstlineno
+    name = getattr(code, "co_qualname", code.co_name)  # from Python 3.11 on
+    return code.co_filename, name, code.co_firstlineno
 
 
 def same(one: CodeType, other: CodeType) -> bool:
@@ -32,16 +36,30 @@ def same(one: CodeType, other: CodeType) -> bool:
 
 
 def _own(code: CodeType) -> tuple[object, ...]:
-    constants = ("code" if isinstance(c, CodeType) else _typed(c) for c in code.co_consts)
+    steps = _steps(code) if _LINE in code.co_names else (code.co_code, *map(_typed, code.co_consts))
+    handlers = getattr(code, "co_exceptiontable", None)  # Python 3.10 has them in `co_code`
     return (
-        code.co_name, code.co_code, *constants, code.co_names, code.co_varnames,
-        code.co_freevars, code.co_cellvars, code.co_flags, code.co_exceptiontable,
+        code.co_name, *steps, code.co_names, code.co_varnames,
+        code.co_freevars, code.co_cellvars, code.co_flags, handlers,
         code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount,
     )  # fmt: skip
 
 
+def _steps(code: CodeType) -> list[object]:
+    """Of a class body, but for its line: that may be one of its other constants as well."""
+    found = list(dis.get_instructions(code))
+    (line,) = (n - 1 for n, step in enumerate(found) if step.argval == _LINE)
+    return [
+        (step.opname, _typed(step.argval) if step.opcode in dis.hasconst else step.arg)
+        for n, step in enumerate(found)
+        if n != line
+    ]
+
+
 def _typed(constant: object) -> object:
     """1, 1.0 and True are equal, and not the same; 0.0 and -0.0 as well."""
+    if isinstance(constant, CodeType):
+        return "code"
     if isinstance(constant, (tuple, frozenset)):
         return type(constant), type(constant)(map(_typed, constant))
     return type(constant), repr(constant)
