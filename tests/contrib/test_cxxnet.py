@@ -516,6 +516,19 @@ def test_momenta() -> None:
     assert [rising.momentum_at(n) for n in (0, 1, 2, 10**6)] == [0.25, 0.625, 0.75, 0.75]
 
 
+@pytest.mark.parametrize("first", [0.1, -0.05, 0.0, -0.3, 0.9])
+@pytest.mark.parametrize("final", [0.9, 0.2, -0.1])
+@pytest.mark.parametrize("begin", [0.0, 0.5, 0.95])
+def test_momenta_are_those_of_update_after_update(first: float, final: float, begin: float) -> None:
+    text = f"momentum = {begin}\nmomentum_schedule = 1\nbase_momentum = {first}\n"
+    own = tensor("wmat", f"{text}final_momentum = {final}\nsaturation_epoch = 30")
+    rise, now = (final - first) / 30, begin
+    for update in range(100):
+        now = min(now + rise * update + first, final)
+        assert math.isclose(own.momentum_at(update), now, rel_tol=1e-9, abs_tol=1e-9), update
+    assert own.momentum_at(2**31 - 1) <= final  # as many as a model may say
+
+
 def stepped(updater: str, text: str, weight: np.ndarray, grads: list[np.ndarray]) -> np.ndarray:
     own = {"w": tensor("wmat", text)}
     optimizer = UPDATERS[updater](own, param_idx2name={0: "w"}, rescale_grad=0.125)

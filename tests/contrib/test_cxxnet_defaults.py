@@ -62,10 +62,7 @@ def described(layers: str, *settings: str) -> Any:
     )
     said = net.symbol.attr_dict().items()
     begins = {name: own["__init__"] for name, own in said if "__init__" in own}
-    rates = {
-        name: {key: value for key, value in vars(own).items() if key != "_momenta"}
-        for name, own in net._tensors.items()
-    }
+    rates = {name: dict(vars(own)) for name, own in net._tensors.items()}
     whole = (net.batch_size, net.update_period, net.num_round, type(net.optimizer()))
     return Graph.of(net.symbol._values).key, begins, rates, whole
 

@@ -48,7 +48,6 @@ class TensorSettings:
         self.beta1, self.beta2 = 0.1, 0.001
         for setting in settings:
             self._set(tags, setting, place)
-        self._momenta: list[float] = []
 
     def _set(self, tags: Sequence[str], setting: Setting, place: Place) -> None:
         name = without_tag(setting.name, tags)
@@ -76,17 +75,22 @@ class TensorSettings:
 
     def momentum_at(self, updates: int) -> float:
         """The momentum after so many updates, at most `final_momentum`. Under `momentum_schedule`
-        each update adds to what it was: it rises faster than a line."""
+        each update adds to what it was: it rises faster than a line.
+
+        Update i adds `rise * i + first`; what goes beyond the final one is lost. So what counts is
+        the sum since its greatest value, which lies at an end or where the steps change sign: the
+        number of updates, which a model says, costs nothing."""
         if not (self.rises and self.saturation):
             return min(self.momentum, self.final)
         rise = (self.final - self.first) / self.saturation
-        known = self._momenta
-        while len(known) <= updates:
-            if known and known[-1] == self.final and self.first >= 0 <= rise:
-                return self.final
-            before = known[-1] if known else self.momentum
-            known.append(min(before + rise * len(known) + self.first, self.final))
-        return known[updates]
+
+        def added(last: int) -> float:
+            return rise * last * (last + 1) / 2 + self.first * (last + 1)
+
+        turn = -self.first / rise if rise else 0.0
+        turning = [min(max(0, int(turn) + near), updates) for near in (-1, 0, 1)]
+        greatest = max(map(added, (0, updates, *turning)))
+        return min(added(updates) + min(self.momentum, self.final - greatest), self.final)
 
 
 _NUMBERS = {
