@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.test_golden import DIVIDER
+from tests.golden.test_passes import DIVIDER
 from tigon.analysis.memory_plan import plan
 from tigon.ir import Graph, Value, parse, verify
 from tigon.loop.show import show as show_nest
