@@ -189,6 +189,7 @@ def test_what_has_no_rule_is_computed_of_dense_arrays(stype: str) -> None:
             found = [nd.softmax(x), nd.exp(x), nd.broadcast_maximum(nd.array(PLAIN), x), x > 0]
     assert len({str(one.message) for one in told}) == len(told) == 4
     assert f"softmax of {stype} makes dense arrays of sparse ones" in str(told[0].message)
+    assert {one.filename for one in told} == {__file__}
     assert stats()["fallbacks"] == before + 8
     dense = nd.array(DENSE)
     expected = [nd.softmax(dense), nd.exp(dense), nd.array(np.maximum(PLAIN, DENSE)), dense > 0]
@@ -367,9 +368,10 @@ def test_hybridized_blocks_that_are_given_sparse_arrays() -> None:
     net.initialize()
     net.hybridize()
     x = by_elements(MATRIX)
-    with pytest.warns(RuntimeWarning, match="is given sparse arrays, and runs as Python code"):
+    with pytest.warns(RuntimeWarning, match="is given sparse arrays, and runs as Python") as told:
         with autograd.record():
             loss = net(x).sum()
+    assert {one.filename for one in told} == {__file__}
     loss.backward()
     assert loss.asscalar() == 18 and net.weight.grad().indices.asnumpy().tolist() == [1, 3]
     assert (net(x.tostype("default")).asnumpy() == net(x).asnumpy()).all()
