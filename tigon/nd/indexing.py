@@ -14,7 +14,7 @@ from tigon.base.dtypes import BY_CODE, numbers_of, own_numbers, to_memory
 from tigon.base.errors import user_line
 from tigon.context import context_of
 from tigon.nd.creation import array
-from tigon.nd.dispatch import NDArray, apply
+from tigon.nd.dispatch import NDArray, apply, densified
 from tigon.nd.dispatch import run as _run
 from tigon.ops import indexing_plan as indexing
 from tigon.ops import record
@@ -125,8 +125,7 @@ def setitem(self: NDArray, key: Any, value: Any) -> None:
     trace = tracing.eager()
     if trace is not None:
         key, value = trace.concrete((key, value))
-    if type(value) is not NDArray and hasattr(value, "apply_stored"):
-        value = value.tostype("default")
+    value = densified(value)
     if self.device_index == _native.current_device():
         _write(self, key, value)
     else:

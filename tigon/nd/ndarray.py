@@ -20,7 +20,7 @@ from tigon.nd.creation import (
     to_dlpack_for_read,
     to_dlpack_for_write,
 )
-from tigon.nd.dispatch import NDArray, apply
+from tigon.nd.dispatch import NDArray, apply, is_sparse
 from tigon.nd.dispatch import run as _run
 from tigon.nd.indexing import getitem, index_operand, setitem, slice_assign, write_whole
 from tigon.ops import record
@@ -235,10 +235,10 @@ def _copyto(self: NDArray, other: NDArray | Context) -> NDArray:
     )
     if other is self:
         return other
-    if type(other) is NDArray or not hasattr(other, "apply_stored"):
-        write_whole(other, self)
-    else:
+    if is_sparse(other):
         other[:] = self
+    else:
+        write_whole(other, self)
     return other
 
 
