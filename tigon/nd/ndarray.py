@@ -261,6 +261,7 @@ def _moved(self: NDArray, context: Context) -> NDArray:
 
 def _tostype(self: NDArray, stype: str) -> NDArray:
     """The array, stored in another way: 'row_sparse' or 'csr'; itself, where that is 'default'.
+    Zeros are left out, but while recording those of an array that gradients flow to.
 
     >>> from tigon import nd
     >>> nd.array([[0, 0], [1, 2]]).tostype("csr").indices.asnumpy()

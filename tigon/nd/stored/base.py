@@ -18,10 +18,10 @@ from tigon.base import as_dtype, check
 from tigon.base.dtypes import check_dtype, numbers_of
 from tigon.context import Context, check_context, context_of
 from tigon.nd.creation import array as dense_array
-from tigon.nd.dispatch import NDArray
+from tigon.nd.dispatch import NDArray, is_sparse
 from tigon.ops import record
 from tigon.ops.signature import FLUENT
-from tigon.runtime import counters, tracing
+from tigon.runtime import tracing
 
 Dense = Any
 """An array that holds all its elements: the native class, as it was completed."""
@@ -41,17 +41,15 @@ def stype_of(array: Any) -> str:
     return "default" if type(array) is NDArray else getattr(array, "stype", "default")
 
 
-def is_sparse(array: Any) -> bool:
-    return isinstance(array, BaseSparseNDArray)
+def takes_part(array: Dense) -> bool:
+    """Whether a gradient of it may be asked for."""
+    return bool(array.has_tape or array.grad_req != "null")
 
 
-def densified(array: Any, reason: str | None = None) -> Any:
-    """The array with all its elements. `reason`: why it is so, for the notice."""
-    if not is_sparse(array):
-        return array
-    if reason is not None:
-        counters.fall_back(f"{reason} makes dense arrays of sparse ones")
-    return array.tostype("default")
+def keeps_zeros(array: Dense) -> bool:
+    """Whether a conversion has to keep what is zero: what is left out has no gradient, and the
+    slope of what comes later need not be zero there."""
+    return bool(_native.is_recording()) and takes_part(array)
 
 
 _handler: list[Callable[..., Any]] = []
@@ -244,7 +242,7 @@ class BaseSparseNDArray:
         context = check_context("as_in_context", context)
         if self.device_index == context.index:
             return self
-        return self._like(lambda values: values.as_in_context(context))
+        return self._of_parts([part.as_in_context(context) for part in self._parts()])
 
     as_in_ctx = to_device = as_in_context
 
@@ -278,6 +276,10 @@ class BaseSparseNDArray:
             part.wait_to_read()
 
     def _parts(self) -> Sequence[Dense]:
+        raise NotImplementedError
+
+    def _of_parts(self, parts: Sequence[Dense]) -> Any:
+        """The same array of other arrays: copies of its parts."""
         raise NotImplementedError
 
     @property
@@ -315,6 +317,13 @@ class BaseSparseNDArray:
         raise NotImplementedError
 
     # -- operators
+
+    def backward(
+        self, out_grad: Any = None, retain_graph: bool = False, train_mode: bool = True
+    ) -> None:
+        """Differentiate the recorded computation that made this array, as of dense arrays."""
+        autograd = import_module("tigon.autograd")
+        autograd.backward([self], [out_grad], retain_graph, train_mode)
 
     def apply_op(self, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:
         return self.apply_stored(op, attrs, operands, None)
