@@ -22,7 +22,6 @@ from tigon.base.lazy import complete as _complete
 from tigon.ir.graph import Node, Value, constant, variable
 from tigon.ir.rewrite import copied
 from tigon.name import NameManager
-from tigon.nd.dispatch import is_sparse
 from tigon.nd.replay import differentiable_gradients, leaf_key
 from tigon.ops import casting
 from tigon.ops.control_structure import CannotTrace
@@ -30,6 +29,7 @@ from tigon.program.cached_graph import GraphCall
 from tigon.program.host import HostGradient
 from tigon.program.operators import OperatorCall
 from tigon.runtime import tracing
+from tigon.runtime.tracing import is_sparse
 from tigon.sym.own_gradient import with_gradient
 from tigon.sym.symbol import Symbol
 

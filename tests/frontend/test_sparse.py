@@ -241,6 +241,14 @@ def test_parts_and_conversions(stype: str) -> None:
     assert (sparse.asnumpy() == DENSE).all() and (target.asnumpy() == 2 * DENSE).all()
     sparse *= 2
     assert sparse.stype == stype and (sparse.asnumpy() == 2 * DENSE).all()
+    same = target = nd.array(PLAIN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        target += x
+        target *= x
+        assert ((x // 2).asnumpy() == DENSE // 2).all()
+    assert target is same and (same.asnumpy() == (PLAIN + DENSE) * DENSE).all()
+    assert x.copyto(mx.cpu(1)).context == mx.cpu(1) and x.copyto(mx.cpu(1)).stype == stype
     sparse[:] = 0
     assert sparse.data.size == 0
     out = nd.sparse.zeros(stype, (3, 4))
@@ -583,6 +591,10 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (
         lambda: nd.elemwise_mul(by_elements(), nd.ones((1, 4))),
         "elemwise_mul: shapes differ: (3, 4) and (1, 4); use broadcast_mul to broadcast",
+    ),
+    (
+        lambda: nd.dot(by_elements(), 2),
+        "dot: expected at least one axis each; given shapes (3, 4) and ()",
     ),
     (
         lambda: nd.dot(by_elements(), nd.ones((4, 2), dtype="float64")),

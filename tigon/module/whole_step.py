@@ -17,11 +17,11 @@ from tigon.base.lazy import computed_once
 from tigon.context import context_of
 from tigon.metric import EvalMetric
 from tigon.module.metric_sums import Leaf, LeafSums, account_of, fits, leaves_of, parts_of
-from tigon.nd.dispatch import densified
 from tigon.optimizer import Updater
 from tigon.optimizer.in_step import BoundStep, append_updates, states_of
 from tigon.program.training import TrainingGraph, TrainingStep, training_program
 from tigon.runtime import counters
+from tigon.runtime.tracing import densified
 from tigon.sym.executor import Executor, is_loss
 
 OWN = ("forward", "backward", "forward_backward", "update", "update_metric", "get_outputs")

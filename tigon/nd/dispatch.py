@@ -27,27 +27,13 @@ from tigon.program.operators import (
     operator_id,
     remember,
 )
-from tigon.runtime import counters, tracing
-from tigon.runtime.tracing import instead_of
+from tigon.runtime import tracing
+from tigon.runtime.tracing import instead_of, is_sparse
 
 NDArray = _native.NDArray
 
 PLAIN = frozenset((NDArray, float, int, bool))
 _CACHEABLE = (int, float, str, bool, tuple, type(None))
-
-
-def is_sparse(array: Any) -> bool:
-    """Whether it is an array of `nd.sparse`, which says itself what operators do with it."""
-    return type(array) is not NDArray and hasattr(array, "apply_stored")
-
-
-def densified(array: Any, reason: str | None = None) -> Any:
-    """The array with all its elements. `reason`: why it is so, for the notice."""
-    if not is_sparse(array):
-        return array
-    if reason is not None:
-        counters.fall_back(f"{reason} makes dense arrays of sparse ones")
-    return array.tostype("default")
 
 
 def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) -> Any:

@@ -14,13 +14,14 @@ from tigon.base.dtypes import BY_CODE, numbers_of, own_numbers, to_memory
 from tigon.base.errors import user_line
 from tigon.context import context_of
 from tigon.nd.creation import array
-from tigon.nd.dispatch import NDArray, apply, densified
+from tigon.nd.dispatch import NDArray, apply
 from tigon.nd.dispatch import run as _run
 from tigon.ops import indexing_plan as indexing
 from tigon.ops import record
 from tigon.ops.indexing_plan import Gathering, Region
 from tigon.ops.tensor import mask
 from tigon.runtime import tracing
+from tigon.runtime.tracing import densified
 
 
 def index_operand(self: NDArray, values: np.ndarray) -> NDArray:
@@ -125,7 +126,7 @@ def setitem(self: NDArray, key: Any, value: Any) -> None:
     trace = tracing.eager()
     if trace is not None:
         key, value = trace.concrete((key, value))
-    value = densified(value)
+    value = densified(value, None)
     if self.device_index == _native.current_device():
         _write(self, key, value)
     else:

@@ -20,13 +20,14 @@ from tigon.nd.creation import (
     to_dlpack_for_read,
     to_dlpack_for_write,
 )
-from tigon.nd.dispatch import NDArray, apply, is_sparse
+from tigon.nd.dispatch import NDArray, apply
 from tigon.nd.dispatch import run as _run
 from tigon.nd.indexing import getitem, index_operand, setitem, slice_assign, write_whole
 from tigon.ops import record
 from tigon.ops.signature import FLUENT, as_numpy_calls, reshape_arguments, taking_inplace
 from tigon.ops.tensor.shape import resolve_shape
 from tigon.runtime import counters, tracing
+from tigon.runtime.tracing import is_sparse
 
 _TYPES = {code: dtype.numpy.type for code, dtype in BY_CODE.items() if dtype is not bfloat16}
 _run_backward = _native.backward
@@ -219,8 +220,9 @@ def _copy(self: NDArray) -> NDArray:
     return _run("_copy", self)
 
 
-def _copyto(self: NDArray, other: NDArray | Context) -> NDArray:
-    """Write the values into another array of the same shape, or copy to a device."""
+def copyto(self: NDArray, other: NDArray | Context) -> NDArray:
+    """Write the values into another array of the same shape, dense or sparse, or copy to a
+    device."""
     if isinstance(other, (Context, list, tuple)):
         return _moved(self, check_context("copyto", other))
     check(
@@ -235,7 +237,7 @@ def _copyto(self: NDArray, other: NDArray | Context) -> NDArray:
     )
     if other is self:
         return other
-    if is_sparse(other):
+    if is_sparse(other) or is_sparse(self):
         other[:] = self
     else:
         write_whole(other, self)
@@ -255,6 +257,8 @@ def _as_in_context(self: NDArray, context: Context) -> NDArray:
 
 def _moved(self: NDArray, context: Context) -> NDArray:
     """A copy on a device."""
+    if is_sparse(self):
+        return self.copy().as_in_context(context)
     same = _run("_copyto", self)  # recorded, and in a trace part of it
     return _native.move(same, context.index) if type(same) is NDArray else same
 
@@ -422,7 +426,7 @@ _METHODS: dict[str, Any] = {
     "asscalar": _asscalar,
     "astype": _astype,
     "copy": _copy,
-    "copyto": _copyto,
+    "copyto": copyto,
     "as_in_context": _as_in_context,
     "as_in_ctx": _as_in_context,
     "to_device": _as_in_context,

@@ -16,13 +16,13 @@ from tigon.base.lazy import continued_by
 from tigon.base.signatures import whole_signature
 from tigon.ir import Value
 from tigon.lr_scheduler import LRScheduler
-from tigon.nd.dispatch import is_sparse
 from tigon.ops.primitive.choose import clip
 from tigon.optimizer import precision
 from tigon.optimizer.states import as_list
 from tigon.optimizer.update_graph import UpdateGraph
 from tigon.runtime import tracing
 from tigon.runtime.counters import fall_back
+from tigon.runtime.tracing import is_sparse
 
 _REGISTRY: dict[str, type[Optimizer]] = {}
 

@@ -14,9 +14,9 @@ from tigon import _native, nd
 from tigon.base import check
 from tigon.base.errors import add_place
 from tigon.export import params, pickled_states
-from tigon.nd.dispatch import is_sparse
 from tigon.optimizer.optimizer import Optimizer
 from tigon.optimizer.states import leaves, nested, rebuilt
+from tigon.runtime.tracing import is_sparse
 
 
 def key_in(name: str) -> str:

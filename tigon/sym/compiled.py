@@ -11,9 +11,9 @@ from tigon import _native
 from tigon.base import TigonError, as_dtype, check
 from tigon.base.dtypes import to_memory
 from tigon.base.repeated import repeated
-from tigon.nd.dispatch import densified
 from tigon.program.cached_graph import CachedGraph
 from tigon.program.lowered import CompiledGraph
+from tigon.runtime.tracing import densified
 from tigon.sym.inference import Hint, infer
 from tigon.sym.symbol import Group, Symbol
 

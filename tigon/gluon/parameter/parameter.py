@@ -20,8 +20,8 @@ from tigon.context import Context, check_context, check_contexts, context_of, cu
 from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
 from tigon.gluon.parameters_section import describe as _describe
-from tigon.nd.dispatch import densified
 from tigon.runtime import tracing as hooks
+from tigon.runtime.tracing import densified
 
 GRAD_REQUESTS = ("write", "add", "null")
 
@@ -256,7 +256,7 @@ class Parameter(NamesWrongTypes):
 
     def _load(self, array: Any, ctx: Any = None, cast_dtype: bool = False) -> None:
         """Take over values read from a file; initializes where needed."""
-        array = densified(array)
+        array = densified(array, None)
         contexts = check_contexts(self._where, ctx)
         held = self._arrays
         check(
@@ -417,7 +417,7 @@ class Parameter(NamesWrongTypes):
     def set_data(self, data: Any) -> None:
         """Overwrite the values, on every context."""
         data = hooks.concrete(data, f"it overwrites {self._where} at {user_line()}")
-        data = densified(data)
+        data = densified(data, None)
         self.shape = data.shape
         if self._arrays is None:
             check(

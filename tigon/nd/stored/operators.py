@@ -13,7 +13,7 @@ import numpy as np
 
 from tigon import _native
 from tigon.base import as_dtype, check
-from tigon.nd.dispatch import NDArray, apply, densified, is_sparse
+from tigon.nd.dispatch import NDArray, apply
 from tigon.nd.dispatch import run as _run
 from tigon.nd.stored import creation
 from tigon.nd.stored.base import (
@@ -27,6 +27,7 @@ from tigon.nd.stored.matrix import CSRNDArray, from_places
 from tigon.nd.stored.rows import RowSparseNDArray, added, write_rows
 from tigon.ops import record
 from tigon.runtime import tracing
+from tigon.runtime.tracing import densified, is_sparse
 
 Rule = Callable[..., Any]
 _RULES: dict[str, Rule] = {}
@@ -78,7 +79,7 @@ def _storage(operand: Any) -> str:
 
 def _all_rows(array: Any) -> Any:
     """What an update overwrites."""
-    return array.table() if isinstance(array, RowSparseNDArray) else densified(array)
+    return array.table() if isinstance(array, RowSparseNDArray) else densified(array, None)
 
 
 # --------------------------------------------------------------------- element by element
@@ -275,7 +276,7 @@ def _norm(op: Any, attrs: Any, data: Any) -> Any:
 
 @rule("dot")
 def _dot(op: Any, attrs: Any, lhs: Any, rhs: Any) -> Any:
-    if lhs.dtype_code != rhs.dtype_code:
+    if not all(isinstance(one, NDArray) for one in (lhs, rhs)) or lhs.dtype_code != rhs.dtype_code:
         return NotImplemented  # which refuses them
     if isinstance(lhs, CSRNDArray) and not attrs.transpose_b and not isinstance(rhs, CSRNDArray):
         return _matrix_times(lhs, rhs, attrs.transpose_a, attrs.forward_stype)
