@@ -29,7 +29,6 @@ from tigon.runtime.tracing import densified, is_sparse
 Dense = Any
 """An array that holds all its elements: the native class, as it was completed."""
 
-INDEX = "int64"
 STORAGES: dict[str, Any] = {}
 """By name, the classes of sparse arrays."""
 
