@@ -29,6 +29,7 @@ from tigon.program.cached_graph import GraphCall
 from tigon.program.host import HostGradient
 from tigon.program.operators import OperatorCall
 from tigon.runtime import tracing
+from tigon.runtime.tracing import is_sparse
 from tigon.sym.own_gradient import with_gradient
 from tigon.sym.symbol import Symbol
 
@@ -184,9 +185,21 @@ def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> 
         target.mark_variable(given, request)
 
 
+def _dense(array: Any) -> Any:
+    """A dense array for a sparse one, computed of it."""
+    if type(array) is NDArray or not is_sparse(array):
+        return array
+    recording = _native.set_recording(True)
+    try:
+        return array.tostype("default")
+    finally:
+        _native.set_recording(recording)
+
+
 def _heads(where: str, heads: Any, head_grads: Any) -> tuple[list[NDArray], list[NDArray | None]]:
     heads, head_grads = _arrays(where, _listed(heads), head_grads)
     grads = [None] * len(heads) if head_grads is None else _listed(head_grads)
+    heads, grads = [_dense(head) for head in heads], [_dense(grad) for grad in grads]
     for head in heads:
         check(
             isinstance(head, NDArray),

@@ -97,7 +97,10 @@ CASES: dict[str, list[tuple[str, Callable[..., Any], tuple[str, ...]]]] = {
         ("columns", lambda x: nd.sum(x, axis=1, keepdims=True), ("default",)),
         ("all but one", lambda x: nd.sum(x, axis=1, exclude=True), ("default",)),
     ],
-    "mean": [("columns", lambda x: x.mean(axis=-1), ("default",))],
+    "mean": [
+        ("columns", lambda x: x.mean(axis=-1), ("default",)),
+        ("large", lambda x: nd.Cast(x * 15000, dtype="float16").mean(), ("default",)),
+    ],
     "norm": [("all", lambda x: x.norm(), ("default",))],
     "dot": [
         ("a matrix", lambda x: nd.dot(x, nd.array(PLAIN.T)), ("csr",)),
@@ -189,6 +192,7 @@ def test_what_has_no_rule_is_computed_of_dense_arrays(stype: str) -> None:
             found = [nd.softmax(x), nd.exp(x), nd.broadcast_maximum(nd.array(PLAIN), x), x > 0]
     assert len({str(one.message) for one in told}) == len(told) == 4
     assert f"softmax of {stype} makes dense arrays of sparse ones" in str(told[0].message)
+    assert {one.filename for one in told} == {__file__}
     assert stats()["fallbacks"] == before + 8
     dense = nd.array(DENSE)
     expected = [nd.softmax(dense), nd.exp(dense), nd.array(np.maximum(PLAIN, DENSE)), dense > 0]
@@ -203,6 +207,7 @@ def test_nothing_stored_and_nothing_there() -> None:
             assert (x + x).asnumpy().tolist() == np.zeros(shape).tolist()
             assert (x * 2 * x).sum(axis=1).asnumpy().tolist() == [0] * shape[0]
             assert x.tostype("default").tostype(stype).data.size == 0
+    assert (nd.sparse.zeros("csr", (0, 3)) * nd.ones((0, 1))).shape == (0, 3)
     y = nd.dot(nd.sparse.zeros("csr", (2, 3)), nd.ones((3, 2)))
     assert y.asnumpy().tolist() == [[0, 0], [0, 0]]
 
@@ -221,7 +226,9 @@ def test_parts_and_conversions(stype: str) -> None:
     assert x.tostype(stype) is x and x.astype("float32", copy=False) is x
     for same in (x.copy(), pickle.loads(pickle.dumps(x)), nd.array(x), x.as_in_context(mx.cpu(1))):
         assert same.stype == stype and (same.asnumpy() == DENSE).all()
-    assert x.as_in_context(mx.cpu(1)).data.context == mx.cpu(1)
+    moved = x.as_in_context(mx.cpu(1))
+    assert {part.context for part in (moved.data, moved.indices)} == {mx.cpu(1)}
+    assert stype == "row_sparse" or moved.indptr.context == mx.cpu(1)
     wide = x.astype("float64")
     assert wide.dtype == np.float64 and wide.stype == stype
     target = nd.zeros((3, 4))
@@ -234,6 +241,14 @@ def test_parts_and_conversions(stype: str) -> None:
     assert (sparse.asnumpy() == DENSE).all() and (target.asnumpy() == 2 * DENSE).all()
     sparse *= 2
     assert sparse.stype == stype and (sparse.asnumpy() == 2 * DENSE).all()
+    same = target = nd.array(PLAIN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        target += x
+        target *= x
+        assert ((x // 2).asnumpy() == DENSE // 2).all()
+    assert target is same and (same.asnumpy() == (PLAIN + DENSE) * DENSE).all()
+    assert x.copyto(mx.cpu(1)).context == mx.cpu(1) and x.copyto(mx.cpu(1)).stype == stype
     sparse[:] = 0
     assert sparse.data.size == 0
     out = nd.sparse.zeros(stype, (3, 4))
@@ -269,6 +284,7 @@ def test_rows_that_are_kept() -> None:
     table[0] = 7
     assert x.asnumpy()[0].tolist() == [7] * 4 and x.indices.asnumpy().tolist() == [0, 1, 2]
     assert x.retain(nd.array([0])).data.asnumpy().tolist() == [[7] * 4]
+    assert x.retain(nd.array([1.2, 1.7])).indices.asnumpy().tolist() == [1]
     deep = nd.sparse.row_sparse_array((np.ones((1, 2, 3)), [1]), shape=(3, 2, 3))
     assert deep.sum(axis=(1, 2)).asnumpy().tolist() == [0, 6, 0]
     assert nd.square_sum(deep, axis=1).shape == (3, 3)
@@ -345,6 +361,73 @@ def test_gradients_of_row_sparse_weights() -> None:
     value.backward()
     assert weight.grad.indices.asnumpy().tolist() == [1, 2, 3]
     assert weight.grad.asnumpy()[:, 0].tolist() == [0, 2, 1, 4]
+    table = weight.table()
+    for value in (by_rows(np.eye(4, 2, dtype=np.float32)), 0):
+        weight[:] = value  # the table is overwritten, and its gradient stays
+        assert weight.table() is table and weight.grad.indices.size == 3
+    assert not table.asnumpy().any()
+
+
+THROUGH: dict[str, tuple[Callable[[Any, str], Any], tuple[str, ...]]] = {
+    "its elements": (lambda w, stype: w.tostype(stype), BOTH),
+    "a cast": (lambda w, stype: nd.cast_storage(w, stype) * 3, BOTH),
+    "a sum": (lambda w, stype: w.tostype(stype) + w.tostype(stype), BOTH),
+    "a product": (lambda w, stype: nd.dot(w.tostype(stype), nd.array(PLAIN.T)), BOTH),
+    "a product from the left": (lambda w, stype: nd.dot(w, STORED[stype](PLAIN.T)), ("csr",)),
+    "back and forth": (lambda w, stype: (w * 2).tostype(stype).tostype("default"), BOTH),
+    "nothing": (lambda w, stype: w[:0].tostype(stype), BOTH),
+}
+
+
+@pytest.mark.parametrize("what", THROUGH)
+def test_gradients_flow_through_conversions(what: str, stype: str) -> None:
+    """To what is zero as well: its slope need not be."""
+    function, storages = THROUGH[what]
+    found = []
+    for stored in (stype, "default") if stype in storages else ():
+        weight = nd.array(DENSE)
+        weight.attach_grad()
+        with autograd.record():
+            made = function(weight, stored) if stored != "default" else plain(function, weight)
+            value = made.sum()
+        value.backward()
+        found.append(weight.grad.asnumpy().tolist())
+    assert found[:1] == found[1:]
+
+
+def plain(function: Callable[[Any, str], Any], weight: Any) -> Any:
+    """The same of dense arrays alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STORED, "default", nd.array)
+        return function(weight, "default")
+
+
+def test_sums_keep_their_history_whoever_asks_first(stype: str) -> None:
+    weight = nd.array(DENSE)
+    weight.attach_grad()
+    with autograd.record():
+        total = weight.tostype(stype)
+        total = nd.sparse.retain(total, nd.array([0, 2])) if stype == "row_sparse" else total
+        total = total + total
+    assert total.indices.size  # which puts rows in order, outside of the recording
+    with autograd.record():
+        again = (total * 3).sum()
+    again.backward()
+    expected = np.full((3, 4), 6.0)
+    expected[1] = 0 if stype == "row_sparse" else 6
+    assert weight.grad.asnumpy().tolist() == expected.tolist()
+
+
+def test_backward_begins_at_sparse_arrays(stype: str) -> None:
+    weight = nd.array(DENSE)
+    weight.attach_grad()
+    for slope in (None, nd.array(PLAIN), STORED[stype](PLAIN)):
+        for call in (lambda y, g: y.backward(g), lambda y, g: autograd.backward([y], [g])):
+            with autograd.record():
+                made = weight.tostype(stype) * 2
+            call(made, slope)
+            expected = np.full((3, 4), 2.0) if slope is None else 2 * PLAIN
+            assert weight.grad.asnumpy().tolist() == expected.tolist()
 
 
 # ---------------------------------------------------------------- blocks, graphs, iterators
@@ -367,9 +450,10 @@ def test_hybridized_blocks_that_are_given_sparse_arrays() -> None:
     net.initialize()
     net.hybridize()
     x = by_elements(MATRIX)
-    with pytest.warns(RuntimeWarning, match="is given sparse arrays, and runs as Python code"):
+    with pytest.warns(RuntimeWarning, match="is given sparse arrays, and runs as Python") as told:
         with autograd.record():
             loss = net(x).sum()
+    assert {one.filename for one in told} == {__file__}
     loss.backward()
     assert loss.asscalar() == 18 and net.weight.grad().indices.asnumpy().tolist() == [1, 3]
     assert (net(x.tostype("default")).asnumpy() == net(x).asnumpy()).all()
@@ -505,6 +589,18 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
         "attach_grad: stype: expected 'default' or 'row_sparse'; given 'csr'",
     ),
     (
+        lambda: nd.elemwise_mul(by_elements(), nd.ones((1, 4))),
+        "elemwise_mul: shapes differ: (3, 4) and (1, 4); use broadcast_mul to broadcast",
+    ),
+    (
+        lambda: nd.dot(by_elements(), 2),
+        "dot: expected at least one axis each; given shapes (3, 4) and ()",
+    ),
+    (
+        lambda: nd.dot(by_elements(), nd.ones((4, 2), dtype="float64")),
+        "dot: rhs: expected float32 like lhs; given float64; convert it with astype('float32')",
+    ),
+    (
         lambda: nd.dot(by_elements(), nd.ones((3, 2))),
         "dot: inner sizes differ: (3, 4) and (3, 2); transpose one operand?",
     ),
@@ -518,7 +614,8 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
 
 @pytest.mark.parametrize(("call", "expected"), REFUSED, ids=[text[:40] for _, text in REFUSED])
 def test_refusals(call: Callable[[], Any], expected: str) -> None:
-    with pytest.raises(mx.TigonError) as told:
+    with pytest.raises(mx.TigonError) as told, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         call()
     assert str(told.value) == expected
 

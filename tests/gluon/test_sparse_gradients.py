@@ -414,6 +414,24 @@ def test_stores_of_rows() -> None:
         assert out.data.asnumpy().tolist() == [[-1, -1]]
 
 
+def test_updaters_of_users_may_change_any_row() -> None:
+    store, out = mx.kv.create("local"), nd.ones((4, 2))
+    store.init("w", out)
+    store.set_optimizer(mx.optimizer.SGD(learning_rate=0.5))
+    rows = nd.sparse.row_sparse_array((nd.ones((1, 2)), [1]), shape=(4, 2))
+    store.push("w", rows)
+    store.pull_moved("w", out)
+    assert out.asnumpy()[:, 0].tolist() == [1, 0.5, 1, 1]
+
+    def decay(key: Any, total: Any, value: Any) -> None:
+        value *= 0.5
+
+    store.set_updater(decay)
+    store.push("w", rows)
+    store.pull_moved("w", out)
+    assert out.asnumpy()[:, 0].tolist() == [0.5, 0.25, 0.5, 0.5]
+
+
 REFUSED: list[tuple[Callable[[Any], Any], str]] = [
     (
         lambda store: store.push("w", [nd.ones((4, 2)), rows_of([1], 0)[:]]),

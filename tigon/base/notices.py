@@ -25,6 +25,7 @@ LABEL_CANNOT_FIT = Notice(
 SILENT = 64
 """The number of a notice that nobody is told: kernels know fewer."""
 
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _BY_NUMBER = {notice.number: notice for notice in (LABEL_CANNOT_FIT,)}
 
 
@@ -35,8 +36,12 @@ def texts() -> tuple[str, ...]:
 
 def tell(number: int) -> None:
     """Warn of what a program has noticed, at the line of the user's that runs meanwhile."""
-    package = os.path.dirname(os.path.dirname(__file__)) + os.sep
+    warn_user(_BY_NUMBER[number].text)
+
+
+def warn_user(text: str) -> None:
+    """A warning that points at the user's line: the first caller outside the library."""
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(_BY_NUMBER[number].text, RuntimeWarning, stacklevel=level)
+    warnings.warn(text, RuntimeWarning, stacklevel=level)

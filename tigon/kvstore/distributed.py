@@ -211,8 +211,7 @@ class DistributedKVStore(KVStore):
         if name.endswith("async"):
             falls_short(
                 f"kvstore.create: '{name}' runs synchronously: each push waits for all ranks, as "
-                "'dist_sync' does",
-                frames=2,
+                "'dist_sync' does"
             )
         self._world: World = world()
         self._owners: dict[Any, int] = {}

@@ -208,7 +208,8 @@ class KVStore(KVStoreBase):
     def pull_moved(self, key: Any, out: Any) -> None:
         """The same into arrays that have what a push before the last one has left: of keys that got
         rows, to a lazy optimizer, only these rows are copied."""
-        optimizer = self._optimizer
+        updater = self._updater  # functions of users may change any row
+        optimizer = updater.optimizer if isinstance(updater, optimizers.Updater) else None
         lazy = optimizer is not None and optimizer.by_rows and optimizer.lazy_update
         for own, arrays in pairs_of("pull", key, out):
             value, moved = self._value("pull", own), self._moved.get(own)

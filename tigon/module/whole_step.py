@@ -17,12 +17,11 @@ from tigon.base.lazy import computed_once
 from tigon.context import context_of
 from tigon.metric import EvalMetric
 from tigon.module.metric_sums import Leaf, LeafSums, account_of, fits, leaves_of, parts_of
-from tigon.nd.stored import is_sparse
 from tigon.optimizer import Updater
 from tigon.optimizer.in_step import BoundStep, append_updates, states_of
 from tigon.program.training import TrainingGraph, TrainingStep, training_program
 from tigon.runtime import counters
-from tigon.sym.compiled import as_array
+from tigon.runtime.tracing import densified
 from tigon.sym.executor import Executor, is_loss
 
 OWN = ("forward", "backward", "forward_backward", "update", "update_metric", "get_outputs")
@@ -141,9 +140,8 @@ class WholeSteps:
         found = {}
         for name, array in given.items():
             target = self.executor.arg_dict[name]
-            if is_sparse(array):
-                array = as_array("Module.fit", name, array)
-            elif type(array) is not nd.NDArray:
+            array = densified(array, "Module.fit")
+            if type(array) is not nd.NDArray:
                 array = nd.array(array, ctx=context_of(target))
             if array.dtype_code != target.dtype_code:
                 array = array.astype(target.dtype)

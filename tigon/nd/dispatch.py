@@ -28,7 +28,7 @@ from tigon.program.operators import (
     remember,
 )
 from tigon.runtime import tracing
-from tigon.runtime.tracing import instead_of
+from tigon.runtime.tracing import instead_of, is_sparse
 
 NDArray = _native.NDArray
 
@@ -51,7 +51,7 @@ def apply(op: Operator, attrs: Any, operands: Sequence[Any], out: Any = None) ->
         if kind is NDArray:
             arrays = True
         elif kind not in PLAIN:
-            if hasattr(operand, "apply_stored"):
+            if is_sparse(operand):
                 return operand.apply_stored(op, attrs, given, out)
             if hasattr(operand, "apply_op"):
                 result = operand.apply_op(op, attrs, given)

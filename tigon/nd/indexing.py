@@ -21,6 +21,7 @@ from tigon.ops import record
 from tigon.ops.indexing_plan import Gathering, Region
 from tigon.ops.tensor import mask
 from tigon.runtime import tracing
+from tigon.runtime.tracing import densified
 
 
 def index_operand(self: NDArray, values: np.ndarray) -> NDArray:
@@ -125,8 +126,7 @@ def setitem(self: NDArray, key: Any, value: Any) -> None:
     trace = tracing.eager()
     if trace is not None:
         key, value = trace.concrete((key, value))
-    if type(value) is not NDArray and hasattr(value, "apply_stored"):
-        value = value.tostype("default")
+    value = densified(value, None)
     if self.device_index == _native.current_device():
         _write(self, key, value)
     else:

@@ -27,6 +27,7 @@ from tigon.ops import record
 from tigon.ops.signature import FLUENT, as_numpy_calls, reshape_arguments, taking_inplace
 from tigon.ops.tensor.shape import resolve_shape
 from tigon.runtime import counters, tracing
+from tigon.runtime.tracing import is_sparse
 
 _TYPES = {code: dtype.numpy.type for code, dtype in BY_CODE.items() if dtype is not bfloat16}
 _run_backward = _native.backward
@@ -219,8 +220,9 @@ def _copy(self: NDArray) -> NDArray:
     return _run("_copy", self)
 
 
-def _copyto(self: NDArray, other: NDArray | Context) -> NDArray:
-    """Write the values into another array of the same shape, or copy to a device."""
+def copyto(self: NDArray, other: NDArray | Context) -> NDArray:
+    """Write the values into another array of the same shape, dense or sparse, or copy to a
+    device."""
     if isinstance(other, (Context, list, tuple)):
         return _moved(self, check_context("copyto", other))
     check(
@@ -235,10 +237,10 @@ def _copyto(self: NDArray, other: NDArray | Context) -> NDArray:
     )
     if other is self:
         return other
-    if type(other) is NDArray or not hasattr(other, "apply_stored"):
-        write_whole(other, self)
-    else:
+    if is_sparse(other) or is_sparse(self):
         other[:] = self
+    else:
+        write_whole(other, self)
     return other
 
 
@@ -255,12 +257,15 @@ def _as_in_context(self: NDArray, context: Context) -> NDArray:
 
 def _moved(self: NDArray, context: Context) -> NDArray:
     """A copy on a device."""
+    if is_sparse(self):
+        return self.copy().as_in_context(context)
     same = _run("_copyto", self)  # recorded, and in a trace part of it
     return _native.move(same, context.index) if type(same) is NDArray else same
 
 
 def _tostype(self: NDArray, stype: str) -> NDArray:
     """The array, stored in another way: 'row_sparse' or 'csr'; itself, where that is 'default'.
+    Zeros are left out, but while recording those of an array that gradients flow to.
 
     >>> from tigon import nd
     >>> nd.array([[0, 0], [1, 2]]).tostype("csr").indices.asnumpy()
@@ -421,7 +426,7 @@ _METHODS: dict[str, Any] = {
     "asscalar": _asscalar,
     "astype": _astype,
     "copy": _copy,
-    "copyto": _copyto,
+    "copyto": copyto,
     "as_in_context": _as_in_context,
     "as_in_ctx": _as_in_context,
     "to_device": _as_in_context,

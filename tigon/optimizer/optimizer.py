@@ -22,6 +22,7 @@ from tigon.optimizer.states import as_list
 from tigon.optimizer.update_graph import UpdateGraph
 from tigon.runtime import tracing
 from tigon.runtime.counters import fall_back
+from tigon.runtime.tracing import is_sparse
 
 _REGISTRY: dict[str, type[Optimizer]] = {}
 
@@ -369,7 +370,7 @@ class Optimizer(NamesWrongTypes):
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
         plain = {*map(type, weight), *map(type, grad)} == _DENSE  # costs each step a moment
-        if not plain and any(hasattr(one, "apply_stored") for one in (*weight, *grad)):
+        if not plain and any(map(is_sparse, (*weight, *grad))):
             check(
                 not copies, type(self).__name__, "expected gradients added up over contexts before"
             )
@@ -409,7 +410,7 @@ class Optimizer(NamesWrongTypes):
             if isinstance(one[2], rows.RowSparseNDArray) and self.by_rows and self.lazy_update:
                 self._update_rows_of(rows, *one, masters)
                 continue
-            if not self.by_rows and rows.is_sparse(one[2]):
+            if not self.by_rows and is_sparse(one[2]):
                 fall_back(f"{type(self).__name__} takes row-sparse gradients as dense ones")
             dense = one[2].tostype("default")
             for own, given in zip(rest, (one[0], one[1], dense, one[3]), strict=True):

@@ -16,11 +16,12 @@ from tigon.base import as_dtype, check, type_of
 from tigon.base.types import TensorType
 from tigon.ir import Graph, variable
 from tigon.nd import NDArray
-from tigon.nd.stored import RowSparseNDArray, is_sparse, write_rows
+from tigon.nd.stored import RowSparseNDArray, write_rows
 from tigon.ops.primitive.gather import _take
 from tigon.optimizer.precision import Formula, on_master
 from tigon.optimizer.update_graph import dtype_of_rates, numbers_of
 from tigon.program.cached_graph import CachedGraph
+from tigon.runtime.tracing import is_sparse
 
 
 class UpdateOfRows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tigon.base.errors import add_place
 from tigon.export import params, pickled_states
 from tigon.optimizer.optimizer import Optimizer
 from tigon.optimizer.states import leaves, nested, rebuilt
+from tigon.runtime.tracing import is_sparse
 
 
 def key_in(name: str) -> str:
@@ -137,7 +139,8 @@ class Updater:
     def state(self, index: Any, weight: Any) -> Any:
         """The state of a parameter, created if need be."""
         if index not in self.states:
-            weight = weight.table() if hasattr(weight, "table") else weight  # a row-sparse one
+            if is_sparse(weight):
+                weight = import_module("tigon.optimizer.rows").table_of(weight)
             self.states[index] = self.optimizer.create_state_multi_precision(index, weight)
         return self.states[index]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-
 from tigon.base.locks import plain_lock
+from tigon.base.notices import warn_user
 
 _LOCK = plain_lock()
 _COUNTS: dict[str, float] = {
@@ -37,23 +36,22 @@ def fall_back(reason: str) -> None:
     _warn_once(f"tigon falls back: {reason}")
 
 
-def falls_short(what: str, frames: int = 1) -> None:
-    """The same where something is computed, and not quite what was asked for. `frames`: how many
-    there are between the user's and this one."""
+def falls_short(what: str) -> None:
+    """The same where something is computed, and not quite what was asked for."""
     count("falls_short")
-    _warn_once(what, frames)
+    _warn_once(what)
 
 
-def _warn_once(text: str, frames: int = 1) -> None:
+def _warn_once(text: str) -> None:
     if text not in _WARNED:
         _WARNED.add(text)
-        warnings.warn(text, RuntimeWarning, stacklevel=3 + frames)
+        warn_user(text)
 
 
 def give_way(reason: str) -> None:
     """Note that a kind of call runs as Python code from now on: a counter and a warning."""
     count("given_way")
-    warnings.warn(reason, RuntimeWarning, stacklevel=4)
+    warn_user(reason)
 
 
 def stats() -> dict[str, float]:

@@ -6,6 +6,8 @@ symbols among its operands (`nd.zeros`, `nd.random.normal`: it must become a nod
 once). The tracer installs `capture` for the first, per thread; the symbolic front end installs the
 second once for all. What a program does under a mode of its own (`predict_mode`, `pause`) must stay
 so, too: the tracer may `adapt` every new node.
+
+Sparse arrays are above most parts, as traced code is: what all may ask of them is here as well.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from tigon.base import TigonError
 from tigon.base.errors import user_line
 from tigon.base.locks import plain_lock
 from tigon.context import Context, current_context, when_entered
+from tigon.runtime.counters import fall_back
 
 _local = threading.local()
 _lock = plain_lock()
@@ -112,6 +115,20 @@ def needs_arrays(what: str, item: Any = None) -> Any:
     if hooks.eager is None and hooks.giver is None:
         return item
     return concrete(item, f"it {what} at {user_line()}")
+
+
+def is_sparse(array: Any) -> bool:
+    """Whether it is an array of `nd.sparse`, which says itself what operators do with it."""
+    return type(array) is not _native.NDArray and hasattr(array, "apply_stored")
+
+
+def densified(array: Any, reason: str | None) -> Any:
+    """The array with all its elements. `reason`: why it is so, for the notice, or None."""
+    if not is_sparse(array):
+        return array
+    if reason is not None:
+        fall_back(f"{reason} makes dense arrays of sparse ones")
+    return array.tostype("default")
 
 
 def decide(symbol: Any, kind: str, what: str, read: Callable[[Any], Any]) -> Any:

@@ -13,7 +13,7 @@ from tigon.base.dtypes import to_memory
 from tigon.base.repeated import repeated
 from tigon.program.cached_graph import CachedGraph
 from tigon.program.lowered import CompiledGraph
-from tigon.runtime.counters import fall_back
+from tigon.runtime.tracing import densified
 from tigon.sym.inference import Hint, infer
 from tigon.sym.symbol import Group, Symbol
 
@@ -23,10 +23,7 @@ NDArray = _native.NDArray
 def as_array(where: str, name: str, given: Any) -> NDArray:
     """An argument as a dense array; numpy arrays keep their dtype."""
     if isinstance(given, NDArray):
-        if not hasattr(given, "apply_stored"):
-            return given
-        fall_back(f"{where} makes dense arrays of sparse ones")
-        dense: NDArray = given.tostype("default")
+        dense: NDArray = densified(given, where)
         return dense
     if isinstance(given, (bool, int, float)):
         given = np.float32(given)

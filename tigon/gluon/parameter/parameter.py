@@ -21,6 +21,7 @@ from tigon.gluon import _epoch
 from tigon.gluon import trace as tracing
 from tigon.gluon.parameters_section import describe as _describe
 from tigon.runtime import tracing as hooks
+from tigon.runtime.tracing import densified
 
 GRAD_REQUESTS = ("write", "add", "null")
 
@@ -255,7 +256,7 @@ class Parameter(NamesWrongTypes):
 
     def _load(self, array: Any, ctx: Any = None, cast_dtype: bool = False) -> None:
         """Take over values read from a file; initializes where needed."""
-        array = _whole(array)
+        array = densified(array, None)
         contexts = check_contexts(self._where, ctx)
         held = self._arrays
         check(
@@ -416,7 +417,7 @@ class Parameter(NamesWrongTypes):
     def set_data(self, data: Any) -> None:
         """Overwrite the values, on every context."""
         data = hooks.concrete(data, f"it overwrites {self._where} at {user_line()}")
-        data = _whole(data)
+        data = densified(data, None)
         self.shape = data.shape
         if self._arrays is None:
             check(
@@ -642,11 +643,6 @@ def _shown(contexts: Iterable[Context]) -> str:
 
 def as_shape(given: int | Sequence[int]) -> tuple[int, ...]:
     return (given,) if isinstance(given, int) else tuple(int(extent) for extent in given)
-
-
-def _whole(array: Any) -> Any:
-    """A dense array for a sparse one."""
-    return array.tostype("default") if hasattr(array, "apply_stored") else array
 
 
 def _as_array(value: Any, dtype: str | None) -> Any:

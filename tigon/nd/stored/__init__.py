@@ -1,6 +1,6 @@
 """Sparse arrays: what `nd.sparse` is made of. Few programs import it."""
 
-from tigon.nd.stored.base import from_dense, is_sparse, stype_of
+from tigon.nd.stored.base import from_dense, stype_of
 from tigon.nd.stored.creation import array, csr_matrix, from_file, row_sparse_array, zeros
 from tigon.nd.stored.matrix import CSRNDArray
 from tigon.nd.stored.operators import call
@@ -12,6 +12,7 @@ from tigon.nd.stored.rows import (
     rows_of,
     write_rows,
 )
+from tigon.runtime.tracing import is_sparse
 
 __all__ = [
     "CSRNDArray",

@@ -19,14 +19,16 @@ from tigon.base.dtypes import check_dtype, numbers_of
 from tigon.context import Context, check_context, context_of
 from tigon.nd.creation import array as dense_array
 from tigon.nd.dispatch import NDArray
+from tigon.nd.ndarray import copyto
 from tigon.ops import record
 from tigon.ops.signature import FLUENT
-from tigon.runtime import counters, tracing
+from tigon.program.operators import SLOTS
+from tigon.runtime import tracing
+from tigon.runtime.tracing import densified, is_sparse
 
 Dense = Any
 """An array that holds all its elements: the native class, as it was completed."""
 
-INDEX = "int64"
 STORAGES: dict[str, Any] = {}
 """By name, the classes of sparse arrays."""
 
@@ -41,17 +43,15 @@ def stype_of(array: Any) -> str:
     return "default" if type(array) is NDArray else getattr(array, "stype", "default")
 
 
-def is_sparse(array: Any) -> bool:
-    return isinstance(array, BaseSparseNDArray)
+def takes_part(array: Dense) -> bool:
+    """Whether a gradient of it may be asked for."""
+    return bool(array.has_tape or array.grad_req != "null")
 
 
-def densified(array: Any, reason: str | None = None) -> Any:
-    """The array with all its elements. `reason`: why it is so, for the notice."""
-    if not is_sparse(array):
-        return array
-    if reason is not None:
-        counters.fall_back(f"{reason} makes dense arrays of sparse ones")
-    return array.tostype("default")
+def keeps_zeros(array: Dense) -> bool:
+    """Whether a conversion has to keep what is zero: what is left out has no gradient, and the
+    slope of what comes later need not be zero there."""
+    return bool(_native.is_recording()) and takes_part(array)
 
 
 _handler: list[Callable[..., Any]] = []
@@ -244,28 +244,11 @@ class BaseSparseNDArray:
         context = check_context("as_in_context", context)
         if self.device_index == context.index:
             return self
-        return self._like(lambda values: values.as_in_context(context))
+        return self._of_parts([part.as_in_context(context) for part in self._parts()])
 
     as_in_ctx = to_device = as_in_context
 
-    def copyto(self, other: Any) -> Any:
-        """Write the values into another array of the same shape, dense or sparse, or copy to a
-        device."""
-        if isinstance(other, Context):
-            return self.copy().as_in_context(other)
-        check(
-            isinstance(other, NDArray),
-            "copyto",
-            f"expected an NDArray or a Context; given {type(other).__name__}",
-        )
-        check(
-            other.shape == self.shape,
-            "copyto",
-            f"expected a target of shape {self.shape}; given {other.shape}",
-        )
-        if other is not self:
-            other[:] = self
-        return other
+    copyto = copyto
 
     def as_nd_ndarray(self) -> Any:
         return self
@@ -278,6 +261,10 @@ class BaseSparseNDArray:
             part.wait_to_read()
 
     def _parts(self) -> Sequence[Dense]:
+        raise NotImplementedError
+
+    def _of_parts(self, parts: Sequence[Dense]) -> Any:
+        """The same array of other arrays: copies of its parts."""
         raise NotImplementedError
 
     @property
@@ -316,6 +303,17 @@ class BaseSparseNDArray:
 
     # -- operators
 
+    def _in_place_operand(self) -> Dense:
+        """The dense array, for `array += self`: what is overwritten stays dense."""
+        return densified(self, "an operator in place")
+
+    def backward(
+        self, out_grad: Any = None, retain_graph: bool = False, train_mode: bool = True
+    ) -> None:
+        """Differentiate the recorded computation that made this array, as of dense arrays."""
+        autograd = import_module("tigon.autograd")
+        autograd.backward([self], [out_grad], retain_graph, train_mode)
+
     def apply_op(self, op: Any, attrs: Any, operands: Sequence[Any]) -> Any:
         return self.apply_stored(op, attrs, operands, None)
 
@@ -345,22 +343,15 @@ def _operator(name: str, reverse: bool) -> Callable[[Any, Any], Any]:
 
 
 _BINARY = {
-    "add": "broadcast_add",
-    "sub": "broadcast_sub",
-    "mul": "broadcast_mul",
-    "truediv": "broadcast_div",
-    "mod": "broadcast_mod",
-    "pow": "broadcast_power",
-    "matmul": "dot",
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "true_divide",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "pow": "power",
 }
-_COMPARED = {
-    "eq": "broadcast_equal",
-    "ne": "broadcast_not_equal",
-    "lt": "broadcast_lesser",
-    "le": "broadcast_lesser_equal",
-    "gt": "broadcast_greater",
-    "ge": "broadcast_greater_equal",
-}
+"""Python's methods, and what `SLOTS` calls them."""
 
 
 def _unary(name: str) -> Callable[[Any], Any]:
@@ -387,15 +378,16 @@ def _fluent(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name, _op in _BINARY.items():
-    setattr(BaseSparseNDArray, f"__{_name}__", _operator(_op, False))
-    setattr(BaseSparseNDArray, f"__r{_name}__", _operator(_op, True))
-    if _name != "matmul":
-        setattr(BaseSparseNDArray, f"__i{_name}__", _in_place(getattr(python, _name)))
-for _name, _op in _COMPARED.items():
-    setattr(BaseSparseNDArray, f"__{_name}__", _operator(_op, False))
-for _name, _op in {"neg": "negative", "abs": "abs"}.items():
-    setattr(BaseSparseNDArray, f"__{_name}__", _unary(_op))
+for _name, _slot in _BINARY.items():
+    setattr(BaseSparseNDArray, f"__{_name}__", _operator(SLOTS[_slot], False))
+    setattr(BaseSparseNDArray, f"__r{_name}__", _operator(SLOTS[_slot], True))
+    setattr(BaseSparseNDArray, f"__i{_name}__", _in_place(getattr(python, _name)))
+for _name, _reverse in (("matmul", False), ("rmatmul", True)):  # `dot` works on what is stored
+    setattr(BaseSparseNDArray, f"__{_name}__", _operator("dot", _reverse))
+for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
+    setattr(BaseSparseNDArray, f"__{_name}__", _operator(SLOTS[_name], False))
+for _name, _slot in {"neg": "negative", "abs": "absolute"}.items():
+    setattr(BaseSparseNDArray, f"__{_name}__", _unary(SLOTS[_slot]))
 for _name in (*FLUENT, "reshape", "transpose"):
     setattr(BaseSparseNDArray, _name, _fluent(_name))
 setattr(BaseSparseNDArray, "T", property(lambda self: self.transpose()))  # noqa: B010

@@ -13,9 +13,10 @@ from tigon.context import Context, current_context, on
 from tigon.export.params import ALWAYS, Sparse
 from tigon.nd.creation import array as dense_array
 from tigon.nd.creation import check_shape
-from tigon.nd.stored.base import STORAGES, Dense, check_stype, index_array, is_sparse, stype_of
+from tigon.nd.stored.base import STORAGES, Dense, check_stype, index_array, stype_of
 from tigon.nd.stored.matrix import CSRNDArray, check_csr, from_places, in_order
 from tigon.nd.stored.rows import RowSparseNDArray, row_numbers
+from tigon.runtime.tracing import is_sparse
 
 INDEX = "int64"
 

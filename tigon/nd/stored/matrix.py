@@ -11,7 +11,7 @@ from tigon import _native
 from tigon.base import TigonError, check
 from tigon.base.dtypes import numbers_of
 from tigon.nd.dispatch import run as _run
-from tigon.nd.stored.base import BaseSparseNDArray, Dense, index_array
+from tigon.nd.stored.base import BaseSparseNDArray, Dense, index_array, keeps_zeros
 from tigon.nd.stored.rows import RowSparseNDArray
 
 
@@ -38,9 +38,10 @@ class CSRNDArray(BaseSparseNDArray):
     @classmethod
     def of(cls, array: Dense) -> CSRNDArray:
         check(array.ndim == 2, "tostype", f"csr: expected two axes; given shape {array.shape}")
-        if not array.size:
-            return cls.with_nothing(array.shape, array.dtype_code, array.device_index)
-        (places,) = np.nonzero(numbers_of(array).reshape(-1))
+        if keeps_zeros(array):
+            places = np.arange(array.size)
+        else:
+            (places,) = np.nonzero(numbers_of(array).reshape(-1))
         where = index_array(places, array.device_index)
         values = _run("take", array.reshape((-1,)), where, axis=0)
         return from_places(array.shape, RowSparseNDArray((array.size,), where, values, True))
@@ -103,9 +104,11 @@ class CSRNDArray(BaseSparseNDArray):
     def with_data(self, data: Dense) -> CSRNDArray:
         """The same places with other elements."""
         made = CSRNDArray(self._shape, data, self._indices, self._indptr)
-        made._begins = self._begins
-        made._rows = self._rows if data.device_index == self.device_index else None
+        made._begins, made._rows = self._begins, self._rows
         return made
+
+    def _of_parts(self, parts: Sequence[Dense]) -> CSRNDArray:
+        return CSRNDArray(self._shape, *parts)
 
     def _take_over(self, other: CSRNDArray) -> None:
         self.__dict__.update({**other.__dict__, "version": self.version})

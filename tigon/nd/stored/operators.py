@@ -12,23 +12,22 @@ from typing import Any
 import numpy as np
 
 from tigon import _native
-from tigon.base import check
+from tigon.base import as_dtype, check
 from tigon.nd.dispatch import NDArray, apply
 from tigon.nd.dispatch import run as _run
 from tigon.nd.stored import creation
 from tigon.nd.stored.base import (
     BaseSparseNDArray,
     Dense,
-    densified,
     handles_operators,
     index_array,
-    is_sparse,
     stype_of,
 )
 from tigon.nd.stored.matrix import CSRNDArray, from_places
 from tigon.nd.stored.rows import RowSparseNDArray, added, write_rows
 from tigon.ops import record
 from tigon.runtime import tracing
+from tigon.runtime.tracing import densified, is_sparse
 
 Rule = Callable[..., Any]
 _RULES: dict[str, Rule] = {}
@@ -80,7 +79,7 @@ def _storage(operand: Any) -> str:
 
 def _all_rows(array: Any) -> Any:
     """What an update overwrites."""
-    return array.table() if isinstance(array, RowSparseNDArray) else densified(array)
+    return array.table() if isinstance(array, RowSparseNDArray) else densified(array, None)
 
 
 # --------------------------------------------------------------------- element by element
@@ -125,6 +124,8 @@ def _scaled(op: Any, attrs: Any, lhs: Any, rhs: Any) -> Any:
         if not math.isfinite(rhs) or (divides and rhs == 0):
             return NotImplemented  # 0 * inf and 0 / 0 are no zeros
         return lhs._like(lambda values: values / rhs if divides else values * rhs)
+    if op.name.startswith("elemwise") and lhs.shape != rhs.shape:
+        return NotImplemented  # which refuses them
     beside = _beside(_settled(lhs), rhs)
     if beside is None:
         return NotImplemented
@@ -143,8 +144,8 @@ def _beside(lhs: Any, rhs: Dense) -> Dense | None:
     if rhs.ndim > 2 or any(own not in (1, n) for own, n in zip(shape, lhs.shape, strict=True)):
         return None
     flat = rhs.reshape((-1,))
-    rows = lhs.rows if shape[0] > 1 else None
-    columns = lhs.indices if shape[1] > 1 else None
+    rows = lhs.rows if shape[0] != 1 else None
+    columns = lhs.indices if shape[1] != 1 else None
     if rows is None:
         return _run("take", flat, columns, axis=0)
     return _run("take", flat, rows if columns is None else rows * shape[1] + columns, axis=0)
@@ -230,23 +231,24 @@ def _reduced(op: Any, attrs: Any, data: Any) -> Any:
         return NotImplemented
     if not data.size:
         return apply(op, attrs, (data.tostype("default"),))
-    plain = record.get("sum").make_attrs({})
-    if isinstance(data, CSRNDArray):
-        total = _sum_of_matrix(data, axes, plain)
-    else:
-        total = _sum_of_rows(data, axes)
+    own = data.dtype
+    if op.name == "mean" and as_dtype(own).is_narrow:  # the sum may be too large for these
+        data = data.astype("float32")
+    total = (_sum_of_matrix if isinstance(data, CSRNDArray) else _sum_of_rows)(data, axes)
     kept = tuple(
         n if a not in axes else 1
         for a, n in enumerate(data.shape)
         if attrs.keepdims or a not in axes
     )
     total = total.reshape(kept or (1,))
-    return total / math.prod(data.shape[a] for a in axes) if op.name == "mean" else total
+    if op.name == "mean":
+        total = total / math.prod(data.shape[a] for a in axes)
+    return total.astype(own, copy=False)
 
 
-def _sum_of_matrix(data: CSRNDArray, axes: tuple[int, ...], plain: Any) -> Dense:
+def _sum_of_matrix(data: CSRNDArray, axes: tuple[int, ...]) -> Dense:
     if len(axes) == 2:
-        return apply(record.get("sum"), plain, (data.data,))
+        return _run("sum", data.data)
     extent = data.shape[1 - axes[0]]
     where = data.rows if axes == (1,) else data.indices
     zeros = _native.zeros((extent,), data.dtype_code, data.device_index)
@@ -274,6 +276,8 @@ def _norm(op: Any, attrs: Any, data: Any) -> Any:
 
 @rule("dot")
 def _dot(op: Any, attrs: Any, lhs: Any, rhs: Any) -> Any:
+    if not all(isinstance(one, NDArray) for one in (lhs, rhs)) or lhs.dtype_code != rhs.dtype_code:
+        return NotImplemented  # which refuses them
     if isinstance(lhs, CSRNDArray) and not attrs.transpose_b and not isinstance(rhs, CSRNDArray):
         return _matrix_times(lhs, rhs, attrs.transpose_a, attrs.forward_stype)
     if isinstance(rhs, CSRNDArray) and not is_sparse(lhs) and not attrs.transpose_a:
@@ -403,9 +407,8 @@ def _update_rows(op: Any, attrs: Any, operands: Sequence[Any], out: Any) -> Any:
     target = operands[0] if out is None else out
     lazy = getattr(attrs, "lazy_update", op.name in _LAZY)
     if not lazy or op.name not in _LAZY or not _is_same(target, weight, operands[0]):
-        if op.name not in _LAZY:
-            densified(grad, f"{op.name} of a row-sparse gradient")
-        return apply(op, attrs, [weight, grad.tostype("default"), *states], _all_rows(target))
+        reason = None if op.name in _LAZY else f"{op.name} of a row-sparse gradient"
+        return apply(op, attrs, [weight, densified(grad, reason), *states], _all_rows(target))
     rows = grad.indices
     if rows.size:
         own = [_run("take", one, rows, axis=0) for one in (weight, *states)]

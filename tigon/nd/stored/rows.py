@@ -11,7 +11,14 @@ from tigon import _native
 from tigon.base import check
 from tigon.base.dtypes import numbers_of
 from tigon.nd.dispatch import run as _run
-from tigon.nd.stored.base import BaseSparseNDArray, Dense, from_dense, index_array
+from tigon.nd.stored.base import (
+    BaseSparseNDArray,
+    Dense,
+    from_dense,
+    index_array,
+    keeps_zeros,
+    takes_part,
+)
 from tigon.ops import record
 from tigon.program.operators import attributes_id, call_id
 from tigon.runtime import counters
@@ -44,6 +51,8 @@ class RowSparseNDArray(BaseSparseNDArray):
     @classmethod
     def of(cls, array: Dense) -> RowSparseNDArray:
         check(array.ndim > 0, "tostype", "row_sparse: expected one axis at least; given ()")
+        if keeps_zeros(array):
+            return cls(array.shape, None, array.copy())
         if not array.size:
             return cls.with_nothing(array.shape, array.dtype_code, array.device_index)
         (rows,) = np.nonzero(numbers_of(array).reshape((array.shape[0], -1)).any(1))
@@ -61,7 +70,14 @@ class RowSparseNDArray(BaseSparseNDArray):
         rows = self._rows
         if self._ordered or rows is None:
             return
-        numbers = rows.asnumpy()
+        # What was recorded stays so, whoever asks: the sum takes its place.
+        recording = _native.set_recording(takes_part(self._values))
+        try:
+            self._put_in_order(rows.asnumpy())
+        finally:
+            _native.set_recording(recording)
+
+    def _put_in_order(self, numbers: np.ndarray) -> None:
         found, place = np.unique(numbers, return_inverse=True)
         if len(found) < len(numbers):
             empty = _native.zeros(
@@ -120,9 +136,13 @@ class RowSparseNDArray(BaseSparseNDArray):
     def _like(self, change: Callable[[Dense], Dense]) -> RowSparseNDArray:
         return RowSparseNDArray(self._shape, self._rows, change(self._values), self._ordered)
 
+    def _of_parts(self, parts: Sequence[Dense]) -> RowSparseNDArray:
+        *rows, values = parts
+        return RowSparseNDArray(self._shape, rows[0] if rows else None, values, self._ordered)
+
     def _take_over(self, other: RowSparseNDArray) -> None:
-        if self._rows is None and other._rows is None:  # who holds the table goes on to see it
-            other._values.copyto(self._values)
+        if self._rows is None:  # who holds the table goes on to see it, and its gradient stays
+            other.table().copyto(self._values)
             return
         self._rows, self._values, self._ordered = other._rows, other._values, other._ordered
 
@@ -167,8 +187,8 @@ class RowSparseNDArray(BaseSparseNDArray):
     def rows_at(self, rows: Any) -> RowSparseNDArray:
         """The same with all of these rows stored, those of zeros, too: what a store gives to
         whoever pulls rows."""
-        found = self.retain(rows)
         wanted = row_numbers("rows_at", rows, self._shape[0])
+        found = self.retain(wanted)
         if len(wanted) == found.indices.size:
             return found
         place = np.searchsorted(wanted, found.indices.asnumpy())
@@ -216,7 +236,7 @@ def _rebuild_rows(
 def row_numbers(where: str, given: Any, extent: int) -> np.ndarray:
     """Numbers of rows, in ascending order and each once."""
     numbers = given.asnumpy() if hasattr(given, "asnumpy") else np.asarray(given)
-    found = np.unique(numbers).astype(np.int64)
+    found = np.unique(numbers.astype(np.int64))
     check(
         not len(found) or (found[0] >= 0 and found[-1] < extent),
         where,
