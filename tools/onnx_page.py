@@ -57,10 +57,16 @@ assert net(nd.ones((2, 2, 3))).shape == (2, 4)
   that have an axis. `prefix="encoder_"` lets all names but those of inputs begin so, for two models
   in one block.
 - Numbers that a model computes of shapes are computed while it is read, with extents that the file
-  leaves open as they are: the graph that comes out serves every batch. Where an operator's result
-  can only have a shape once a *value* is known (`Reshape` by an input), the error asks for
-  `values={{'input': array}}`; `shapes={{'input': (None, 3, 224, 224)}}` says extents in place of
-  the file.
+  leaves open as they are: the graph that comes out serves every batch. Not every operator does so:
+  the graphs of `GridSample`, `DeformConv`, `MaxPool` with places, `MaxUnpool`, `ReverseSequence`,
+  `GatherND` with `batch_dims`, `ScatterND` and `ScatterElements` hold the extents that they work
+  on; images of open height and width are not resized (`Resize` and `Upsample` by scales), nor taken
+  by `DepthToSpace`, `GroupNormalization`, and pooling with `auto_pad` and strides or `ceil_mode`;
+  causal `Attention` and a recurrent layer with `sequence_lens` want their number of steps. The
+  error names node and extent, and `shapes={{'input': (None, 3, 224, 224)}}` says extents in place
+  of the file. Where an operator's result can only have a shape once a *value* is known (`Reshape`
+  by an input), the error asks for `values={{'input': array}}`. An input that no node reads is none
+  of the graph.
 - `If`, `Loop` and `Scan` are our branches and loops. A loop that a value ends has states alone, and
   trains if the model says how often it runs at most; one whose states change their shapes is
   written out.

@@ -160,6 +160,17 @@ def test_a_schedule_that_ends_is_not_gone_beyond(tmp_path: Path) -> None:
     assert len(solver.fit(DATA, max_iter=np.int64(4)).losses) == 4
 
 
+def test_snapshots_want_a_folder_before_training_begins(tmp_path: Path) -> None:
+    solver = solver_of("snapshot: 100", tmp_path)
+    with pytest.raises(mx.TigonError) as error:
+        solver.fit(DATA, snapshots=tmp_path / "nowhere")
+    assert str(error.value) == (
+        f"Solver.fit: snapshots: expected a folder; given {str(tmp_path / 'nowhere')!r}, which is "
+        "none"
+    )
+    assert solver.net is None
+
+
 def test_training_is_tested_displayed_kept_and_continued(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

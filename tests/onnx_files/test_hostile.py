@@ -4,6 +4,7 @@ more time or memory than the file is worth."""
 from __future__ import annotations
 
 import tracemalloc
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,35 @@ def _loop(trips: int) -> Any:
     return b.model("y")
 
 
+def _on_image(op: str, *arrays: Any, **attributes: Any) -> Any:
+    b = Builder()
+    b.input("x", [1, 1, 4, 4])
+    names = [b.number(f"c{k}", array, np.float32) for k, array in enumerate(arrays)]
+    b.node(op, ["x", *names], "y", **attributes)
+    return b.model("y")
+
+
 BOMBS = {
+    **{
+        f"{op} with {count} around": partial(
+            _on_image, op, kernel_shape=[2, 2], pads=[count, 0, 0, 0], count_include_pad=1
+        )
+        for op in ("AveragePool", "MaxPool", "LpPool")
+        for count in (10**6, 10**8, 2**40, 2**62)
+        if op == "AveragePool" or count > 10**8
+    },
+    "a wide window": lambda: _on_image(
+        "AveragePool", kernel_shape=[2**40, 2**40], pads=[2**40, 0, 0, 2**40]
+    ),
+    "a wide window of every second": lambda: _on_image(
+        "AveragePool", kernel_shape=[2**30, 1], dilations=[2, 1], pads=[2**31 - 1, 0, 0, 0]
+    ),
+    "a picture shrunk to one": lambda: _on_image(
+        "Resize", [0.0], [1.0, 1.0, 1e-7, 1e-7], mode="linear", antialias=1
+    ),
+    "a long line shrunk": lambda: _on_image(
+        "Resize", [0.0], [1.0, 1.0, 1.0, 2e-3], mode="cubic", antialias=1
+    ),
     "a tensor that claims to be large": lambda: _claiming(2**40, 2**40),
     "a product that overflows": lambda: _claiming(2**32, 2**32),
     "no elements of many": lambda: _claiming(0, 2**62),

@@ -444,6 +444,18 @@ def one(op: str, *inputs: tuple[str, Any], opset: int = 21, **attributes: Any) -
     return b.model("y")
 
 
+def opened(
+    op: str, *inputs: tuple[str, Any], opset: int = 22, held: Any = None, **attributes: Any
+) -> Any:
+    """A node on inputs with open extents; `x` of whole numbers where the name begins with i."""
+    b = Builder(opset)
+    for name, shape in inputs:
+        b.input(name, shape, INT64 if name.startswith("i") else FLOAT)
+    names = [b.number(name, *rest) for name, *rest in held or ()]
+    b.node(op, [*(name for name, _ in inputs), *names], "y", name="n", **attributes)
+    return b.model("y")
+
+
 def without_opset() -> Any:
     model = one("Relu", ("x", [2]))
     model.opset_import[0].version = 99
@@ -556,6 +568,16 @@ ARGUMENTS: dict[str, tuple[Any, dict[str, Any], str]] = {
         {"values": {"x": "text"}},
         "ModelProto: input 'x': expected a value of float32; given 'text'",
     ),
+    "a value that would lose its fractions": (
+        opened("ReverseSequence", ("x", [2, 4]), ("i", [2]), batch_axis=0, time_axis=1),
+        {"values": {"i": [1.5, 2.0]}},
+        "ModelProto: input 'i': expected a value of int64; given [1.5, 2.0]",
+    ),
+    "a value that no whole number is": (
+        opened("ReverseSequence", ("x", [2, 4]), ("i", [2]), batch_axis=0, time_axis=1),
+        {"values": {"i": np.array([1e30, 2.0])}},
+        "ModelProto: input 'i': expected a value of int64; given array([1.e+30, 2.e+00])",
+    ),
 }
 
 
@@ -623,3 +645,129 @@ def test_without_the_package_the_error_says_what_to_install() -> None:
     assert done.stdout == (
         "contrib.onnx: reading ONNX files needs the package onnx; pip install tigon[onnx]\n"
     )
+
+
+IMAGE: tuple[str, Any] = ("x", ["batch", 4, "height", "width"])
+KNOWN_ONLY: dict[str, Any] = {
+    "`GridSample`": opened("GridSample", ("x", ["batch", 2, 5, 5]), ("g", ["batch", 3, 3, 2])),
+    "`MaxUnpool`": opened(
+        "MaxUnpool",
+        ("x", ["batch", 2, 4, 4]),
+        ("i", ["batch", 2, 4, 4]),
+        kernel_shape=[2, 2],
+        strides=[2, 2],
+    ),
+    "`ReverseSequence`": opened(
+        "ReverseSequence", ("x", ["batch", 4]), ("i", ["batch"]), batch_axis=0, time_axis=1
+    ),
+    "`GatherND` with `batch_dims`": opened(
+        "GatherND", ("x", ["batch", 4]), ("i", ["batch", 1]), batch_dims=1
+    ),
+    "`ScatterND`": opened("ScatterND", ("x", ["batch", 4]), ("i", [2, 1]), ("u", [2, 4])),
+    "`ScatterElements`": opened(
+        "ScatterElements", ("x", ["batch", 4]), ("i", ["batch", 1]), ("u", ["batch", 1]), axis=1
+    ),
+    "`DeformConv`": opened(
+        "DeformConv", ("x", ["batch", 2, 5, 5]), ("w", [3, 2, 3, 3]), ("o", ["batch", 18, 3, 3])
+    ),
+    "`DepthToSpace`": opened("DepthToSpace", IMAGE, blocksize=2),
+    "`GroupNormalization`": opened(
+        "GroupNormalization", IMAGE, ("scale", [4]), ("bias", [4]), num_groups=2
+    ),
+    "`Upsample`": opened("Upsample", IMAGE, opset=7, scales=[1.0, 1.0, 2.0, 2.0]),
+    "with `auto_pad` and strides": opened(
+        "MaxPool", IMAGE, kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"
+    ),
+    "`ceil_mode`": opened(
+        "AveragePool", IMAGE, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1
+    ),
+    "causal `Attention`": opened(
+        "Attention",
+        ("q", ["batch", "steps", 8]),
+        ("k", ["batch", "steps", 8]),
+        ("v", ["batch", "steps", 8]),
+        opset=23,
+        is_causal=1,
+        q_num_heads=2,
+        kv_num_heads=2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", KNOWN_ONLY)
+def test_extents_that_must_be_known(what: str) -> None:
+    """The page names what cannot be open; the error names the node, and the extent in the file."""
+    page = " ".join((ROOT / "docs" / "onnx.md").read_text().split())
+    told = page.partition("Not every operator does")[2].partition("- `If`")[0]
+    assert what in told
+    with pytest.raises(mx.TigonError) as error:
+        import_model(KNOWN_ONLY[what])
+    assert re.fullmatch(
+        r"ModelProto: node 0 'n' \(\w+\): .*\(n\d is '(batch|height|steps)'.* in the file, which "
+        r"shapes=\{'input': \(...\)\} can say\)",
+        str(error.value),
+    )
+
+
+def test_a_place_within_a_loop_is_that_of_the_node_within() -> None:
+    b, body = Builder(22), Builder(22)
+    b.input("x", ["batch", 2, 3, 3])
+    b.input("g", ["batch", 3, 3, 2])
+    body.node("GridSample", ["s", "g"], "s1", name="inner")
+    body.node("Identity", ["go"], "on")
+    graph = graph_of(body, [("n", INT64), ("go", BOOL), ("s", FLOAT)], ["on", "s1"])
+    b.node("Loop", [b.number("m", 5), "", "x"], "y", body=graph, name="outer")
+    with pytest.raises(mx.TigonError) as error:
+        import_model(b.model("y"))
+    assert str(error.value) == (
+        "ModelProto: node 0 'inner' (GridSample): what it does depends on an extent that the file "
+        "leaves open, in a way that a graph for all extents cannot hold: _broadcast with shape=(n0,"
+        " 2, 9) (n0 is 'batch' in the file, which shapes={'input': (...)} can say)"
+    )
+
+
+def test_a_loop_without_a_bound_has_no_gradient() -> None:
+    """It would keep the states of each iteration."""
+    b, body = Builder(), Builder()
+    b.input("x", [3])
+    b.input("m", [], INT64)
+    b.node("Mul", ["x", b.number("w", [2.0, 1.5, 1.0], np.float32)], "x1")
+    body.node("Add", ["s", "s"], "s1")
+    body.node("Identity", ["go"], "on")
+    graph = graph_of(body, [("n", INT64), ("go", BOOL), ("s", FLOAT)], ["on", "s1"])
+    b.node("Loop", ["m", "", "x1"], "y", body=graph, name="doubled")
+    net = import_to_gluon(b.model("y"))
+    assert net(nd.ones(3), nd.array(3, dtype="int64")).asnumpy().tolist() == [16.0, 12.0, 8.0]
+    with pytest.raises(mx.TigonError) as error, autograd.record():
+        net(nd.ones(3), nd.array(3, dtype="int64"))
+    assert str(error.value).splitlines()[0] == (
+        "_while_loop 'doubled': its gradient keeps the states of every iteration, and how many "
+        "there are at most is not said; give max_iterations, or, of a model that was read, "
+        "values={...} of the input that limits them"
+    )
+    given = import_to_gluon(b.model("y"), values={"m": 3})
+    with autograd.record():
+        given(nd.ones(3)).backward()
+    assert given.params["w"].grad().asnumpy().tolist() == [8.0, 8.0, 8.0]
+
+
+@pytest.mark.parametrize("name", ["data", "data0", "data0_", "captured0"])
+def test_initializers_may_have_the_names_that_gluon_gives_inputs(name: str, tmp_path: Path) -> None:
+    b = Builder()
+    b.input("x", [1, 2])
+    b.input("z", [1, 2])
+    b.node("Add", ["x", "z"], "sum")
+    b.node("Mul", ["sum", b.number(name, [3.0, 5.0], np.float32)], "y")
+    net = import_to_gluon(b.model("y"))
+    given = nd.ones((1, 2)), nd.zeros((1, 2))
+    assert net(*given).asnumpy().tolist() == [[3, 5]]
+    net.hybridize()
+    assert net(*given).asnumpy().tolist() == [[3, 5]]
+    net.export(tmp_path / "net")
+    (x, z) = (
+        each for each in mx.sym.load(tmp_path / "net-symbol.json").list_inputs() if each != name
+    )
+    back = gluon.SymbolBlock.imports(
+        tmp_path / "net-symbol.json", [x, z], tmp_path / "net-0000.params"
+    )
+    assert back(*given).asnumpy().tolist() == [[3, 5]]

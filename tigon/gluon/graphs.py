@@ -152,11 +152,13 @@ class Entry:
     ) -> tuple[tracing.Trace, Any, dict[int, Any]]:
         """Trace the code of one call. Its guards are those of this entry from then on."""
         types = [type_of(leaf) for leaf in leaves]
+        names = input_names(len(leaves))
         made = {
             id(leaf): traced_variable(name, type_, True)  # one symbol, where one array comes twice
-            for name, type_, leaf in zip(input_names(len(leaves)), types, leaves, strict=True)
+            for name, type_, leaf in zip(names, types, leaves, strict=True)
         }
         symbols = [made[id(leaf)] for leaf in leaves]
+        by_name = {symbol.name: symbol for symbol in symbols}
         self.arguments = rebuild_arguments(args, iter(types))
         self.types = types
         given = [*zip(symbols, leaves, strict=True)]
@@ -182,6 +184,7 @@ class Entry:
             return self._run_code(block, leaves, args, before)
         if trace.reason is not None:
             raise GaveWay(trace.concrete_within(result), trace)
+        self.input_names = [by_name[name].name if name in by_name else name for name in names]
         self.steady = trace.reads.steady
         self.lasting = trace.reads.lasting
         self._steady_holds = self.steady.native.hold

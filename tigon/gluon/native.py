@@ -16,7 +16,7 @@ from tigon.base.dtypes import int64
 from tigon.base.files import AnyPath
 from tigon.gluon import trace as tracing
 from tigon.gluon.graphs import Entry, GaveWay, GraphCache
-from tigon.gluon.symbolic import input_names, symbol_for_export
+from tigon.gluon.symbolic import symbol_for_export
 from tigon.standalone.face import on_demand
 from tigon.standalone.verbs import verb
 from tigon.sym.native import export_symbol
@@ -137,7 +137,7 @@ def export_entry(
     )
     assert entry.cached is not None
     specs = on_demand()
-    names = input_names(len(entry.types))
+    names = entry.input_names
     operands = []
     for value, (kind, which), array in zip(
         entry.graph.inputs, entry.operands.sources, entry.operands.template, strict=True
@@ -262,7 +262,7 @@ def _step_spec(
     specs = on_demand()
     Source, held = specs.Source, specs.held
     forward, trainer = made.training.forward, step.trainer
-    names = input_names(len(own.types))
+    names = own.input_names
     moved = {place: output for output, place in (*forward.states, *made.in_place)}
     sources: list[Any] = []
     weights: list[Any] = []

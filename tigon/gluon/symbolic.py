@@ -15,6 +15,7 @@ from tigon.gluon.structure import rebuild_arguments
 from tigon.ir import Graph, substitute, variable
 from tigon.program.cached_graph import CachedGraph
 from tigon.sym.symbol import Group, Symbol, var
+from tigon.sym.traced import name_beside
 
 # -------------------------------------------------------------------- graphs of symbols
 
@@ -75,11 +76,12 @@ def _graph_on(
 ) -> tuple[Symbol, list[Any], dict[str, Any]]:
     """The block as a symbol of variables of the inputs' shapes, its parameters, and the inputs."""
     inputs: dict[str, Any] = {}
+    taken = {param.name for param in block.collect_params().values()}
 
     def made(leaf: Any) -> Any:
         if isinstance(leaf, np.generic) or not hasattr(leaf, "shape"):
             return leaf
-        name = f"data{len(inputs)}"
+        name = name_beside(taken, f"data{len(inputs)}")
         inputs[name] = leaf
         return var(name, shape=tuple(leaf.shape))
 
@@ -109,8 +111,8 @@ def holds_symbol(argument: Any) -> bool:
 
 
 def symbol_for_export(block: Any, where: str = "export") -> Symbol:
-    """The block as a symbol of variables `data` (or `data0`, `data1`, ...) and its parameters;
-    `where`: who asks for it, for messages."""
+    """The block as a symbol of variables `data` (or `data0`, `data1`, ..., with `_` behind where
+    parameters are called so) and its parameters; `where`: who asks for it, for messages."""
     for name, param in block.collect_params().items():
         check(
             param.is_initialized,
@@ -124,10 +126,10 @@ def symbol_of(block: Any, where: str = "export") -> Symbol:
     """The same, of parameters that need no values."""
     latest = None if block._cached_graphs is None else block._cached_graphs.latest
     if latest is None:
-        names = input_names(_count_inputs(block))
+        names = own_input_names(block, _count_inputs(block))
         result = block(*map(var, names))
     else:
-        names = input_names(len(latest.types))
+        names = own_input_names(block, len(latest.types))
         try:
             result = _called(block, latest.arguments, map(var, names))
         except TigonError:
@@ -182,3 +184,9 @@ def _count_inputs(block: Any) -> int:
 
 def input_names(count: int) -> list[str]:
     return ["data"] if count == 1 else [f"data{position}" for position in range(count)]
+
+
+def own_input_names(block: Any, count: int) -> list[str]:
+    """Of a graph of the block, none of whose parameters is called so."""
+    taken = {param.name for param in block.collect_params().values()}
+    return [name_beside(taken, name) for name in input_names(count)]

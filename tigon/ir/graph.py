@@ -372,8 +372,19 @@ def is_open(node: Node) -> bool:
     return has_open_attributes(node)
 
 
+def next_serial() -> int:
+    """One that no node has: those made before have smaller ones, those made later larger ones."""
+    return next(_serials)
+
+
 def has_open_attributes(node: Node) -> bool:
     return node.attrs is not None and any(map(_is_open, vars(node.attrs).values()))
+
+
+def open_attributes(node: Node) -> list[str]:
+    """The names of attributes that hold run-time extents."""
+    held = {} if node.attrs is None else vars(node.attrs)
+    return [name for name, part in held.items() if _is_open(part)]
 
 
 def _is_open(part: Any) -> bool:

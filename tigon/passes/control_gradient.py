@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 
-from tigon.base import InternalError, TensorType
+from tigon.base import InternalError, TensorType, check
 from tigon.base.extents import same_shape
 from tigon.ir.graph import Graph, Node, Value, variable
 from tigon.ir.rewrite import substitute, untyped
@@ -48,6 +48,13 @@ def _loop_gradient(
     attrs = node.attrs
     types = [value.type for value in node.inputs]
     is_while = node.op is ops._while_loop
+    check(
+        not is_while or attrs.max_iterations != ops.UNLIMITED,
+        node.label,
+        "its gradient keeps the states of every iteration, and how many there are at most is not "
+        "said; give max_iterations, or, of a model that was read, values={...} of the input that "
+        "limits them",
+    )
     body = ops.while_graphs(attrs, types)[1] if is_while else ops.foreach_body(attrs, types)
     given = ops.operands_of(attrs, node.inputs)
     outs, states = ops.outs_of(attrs), attrs.states

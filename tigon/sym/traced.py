@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -393,6 +393,13 @@ def _install_update(name: str, sign: str) -> None:
 
 for _name, _sign in _IN_PLACE.items():
     _install_update(_name, _sign)
+
+
+def name_beside(taken: Collection[str], name: str) -> str:
+    """The name for a variable, with `_` behind it where others are called so."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def traced_variable(name: str, type: TensorType | None, array: bool = False) -> Symbol:

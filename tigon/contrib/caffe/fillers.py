@@ -89,8 +89,12 @@ def initializer_of(filler: Message, default: float = 0.0) -> Initializer:
         value = filler.value if filler.has("value") or filler.has("type") else default
         return Constant(value) if value else Zero()
     if filler.type == "uniform":
+        filler.check(
+            filler.min <= filler.max, f"expected {filler.min} or more; given {filler.max}", "max"
+        )
         return CaffeUniform(filler.min, filler.max)
     if filler.type == "gaussian":
+        filler.check(filler.std >= 0, f"expected 0 or more; given {filler.std}", "std")
         if filler.mean == 0 and filler.sparse < 0:
             return Normal(filler.std)
         return CaffeGaussian(filler.mean, filler.std, filler.sparse)

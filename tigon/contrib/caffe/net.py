@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -26,6 +27,9 @@ from tigon.readers.message import Message
 from tigon.readers.text import read_text
 
 PHASES = ("train", "test")
+
+MOST_ELEMENTS = 2**31 - 1
+"""Of a blob: Caffe counts them with 32 bits."""
 
 
 class State(NamedTuple):
@@ -126,6 +130,12 @@ class Assembly:
                 "bottom",
             )
         found = _named(layer, record.rule(layer))
+        for blob in found:
+            layer.check(
+                math.prod(blob.shape) <= MOST_ELEMENTS,
+                f"expected a top of {MOST_ELEMENTS} elements at most, as in Caffe; its shape would "
+                f"be {blob.shape}",
+            )
         for name in message.bottom:
             self.unread.pop(name, None)
         names = tops or ([message.name] if is_silent else [])

@@ -75,6 +75,9 @@ class Solver:
             f"expected one of {', '.join(RULES)}; given '{self.type:.60}'",
             "type",
         )
+        for field in ("base_lr", "gamma", "power", "weight_decay", "delta", "clip_gradients"):
+            value = getattr(message, field)
+            message.check(np.isfinite(value), f"expected a finite number; given {value}", field)
         for field in ("momentum", "rms_decay", "momentum2"):
             value = getattr(message, field)
             message.check(0 <= value < 1, f"expected 0 to less than 1; given {value}", field)
@@ -251,6 +254,12 @@ class Solver:
             self.rate.policy != "poly" or stop <= self.message.max_iter,
             "Solver.fit",
             f"max_iter: lr_policy 'poly' ends at {self.message.max_iter}; given {stop}",
+        )
+        check(
+            snapshots is None or os.path.isdir(snapshots),
+            "Solver.fit",
+            f"snapshots: expected a folder; given {os.fsdecode(snapshots or '')!r:.200}, which is "
+            "none",
         )
         if self._run is None:
             state = None if resume is None else self._state(resume)

@@ -8,6 +8,7 @@ out has no types, and serves every shape that fits.
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -40,7 +41,16 @@ from tigon.contrib.onnx.schemas import (
     function_of,
     means_the_same,
 )
-from tigon.ir.graph import CONSTANT, VARIABLE, Value, constant, topological_order, variable
+from tigon.ir.graph import (
+    CONSTANT,
+    VARIABLE,
+    Node,
+    Value,
+    constant,
+    next_serial,
+    topological_order,
+    variable,
+)
 from tigon.sym import Symbol
 
 DEEPEST = 40
@@ -94,6 +104,8 @@ class Reader:
         self._taken: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._open: dict[str, str] = {}
+        self._places = [(-1, model.source)]
+        """The smallest serial of the nodes that were made next, and where in the file they are."""
         self.extents = RuntimeExtents([])
         self.by_shape: list[Value] = []
         """Values with open extents, for whoever needs an extent of them."""
@@ -201,12 +213,17 @@ class Reader:
     def _given(self, name: str, dtype: DType, shape: tuple[Any, ...] | None) -> Operand:
         own = self.values[name]
         try:
-            array = np.asarray(own.asnumpy() if hasattr(own, "asnumpy") else own, dtype.numpy)
-        except (TypeError, ValueError):
-            raise TigonError(
-                f"{self.model.source}: input '{name}': expected a value of {dtype.name}; given "
-                f"{own!r}"
-            ) from None
+            given = np.asarray(own.asnumpy() if hasattr(own, "asnumpy") else own)
+            with np.errstate(invalid="ignore"):
+                array = given.astype(dtype.numpy)
+            fits = dtype.is_float or np.array_equal(array, given)
+        except (TypeError, ValueError, OverflowError):
+            fits = False
+        check(
+            fits,
+            f"{self.model.source}: input '{name}'",
+            f"expected a value of {dtype.name}; given {own!r:.200}",
+        )
         fits = shape is None or (
             len(shape) == array.ndim
             and all(isinstance(n, str) or n == m for n, m in zip(shape, array.shape, strict=True))
@@ -368,16 +385,19 @@ class Reader:
     def _placed(self, node: Any, number: int) -> Iterator[None]:
         """Errors within say where in the file they are."""
         place = f"{self.model.source}: node {number} '{node.name}' ({node.op_type})"
+        outer = self._places[-1][1]
+        self._places.append((next_serial(), place))
         try:
             yield
+            self._places.append((next_serial(), outer))
         except TigonError as error:
             if not str(error).startswith(f"{self.model.source}: "):
-                error.args = (f"{place}: {error}{self._told(str(error))}", *error.args[1:])
+                error.args = (f"{place}: {error}{self.told(str(error))}", *error.args[1:])
             raise
         except UnknownExtent as error:
             raise TigonError(
                 f"{place}: what it does depends on an extent that the file leaves open: {error}"
-                f"{self._told(str(error))}"
+                f"{self.told(str(error))}"
             ) from error
         except RecursionError:
             raise TigonError(f"{place}: it is nested too deep") from None
@@ -387,7 +407,11 @@ class Reader:
                 f"{type(error).__name__}: {error}"
             ) from error
 
-    def _told(self, message: str) -> str:
+    def place_of(self, node: Node) -> str:
+        """What in the file a node of ours was made for."""
+        return self._places[bisect(self._places, (node.serial, "")) - 1][1]
+
+    def told(self, message: str) -> str:
         """What open extents in a message are in the file, and how to say them."""
         named = sorted({each for each in re.findall(r"\bn\d+\b", message) if each in self._open})
         if not named:

@@ -15,7 +15,7 @@ from tigon.contrib.onnx.graph import MISFITS, Reader
 from tigon.contrib.onnx.reading import read_model
 from tigon.gluon import SymbolBlock
 from tigon.gluon.parameter.files import load_into
-from tigon.ir.graph import Graph, Value, has_open_attributes, nodes_within
+from tigon.ir.graph import Graph, Value, nodes_within, open_attributes
 from tigon.ir.rewrite import untyped
 
 Shapes = Mapping[str, Sequence["int | None"]]
@@ -149,20 +149,21 @@ def _read(
             f"not: {type(error).__name__}: {error}"
         ) from error
     check(found, model.source, "expected a graph with outputs; given one without")
-    _check_closed(found, reader.model.source)
+    _check_closed(found, reader)
     return sym.Symbol(_named(untyped(Graph.of(found)).outputs, reader)), reader
 
 
-def _check_closed(values: Sequence[Value], source: str) -> None:
+def _check_closed(values: Sequence[Value], reader: Reader) -> None:
     """A graph serves all shapes only where no attribute says one that is open."""
     for node in Graph.of(values):
-        inner = [node, *nodes_within(node)]
-        check(
-            not any(map(has_open_attributes, inner)),
-            source,
-            f"'{node.name}' ({node.op.name}) depends on an extent that the file leaves open, in a "
-            "way that a graph for all extents cannot hold; give shapes={'input': (...)}",
-        )
+        for inner in (*nodes_within(node), node):
+            for name in open_attributes(inner):
+                message = (
+                    f"what it does depends on an extent that the file leaves open, in a way that a "
+                    f"graph for all extents cannot hold: {inner.op.name} with {name}="
+                    f"{getattr(inner.attrs, name)}"
+                )
+                raise TigonError(f"{reader.place_of(node)}: {message}{reader.told(message)}")
 
 
 def _named(values: Sequence[Value], reader: Reader) -> Sequence[Value]:

@@ -54,7 +54,7 @@ from tigon.program.cached_graph import CachedGraph
 from tigon.program.host import label
 from tigon.runtime import tracing as hooks
 from tigon.sym.symbol import Symbol
-from tigon.sym.traced import ArraySymbol, traced_variable
+from tigon.sym.traced import ArraySymbol, name_beside, traced_variable
 
 
 class Step:
@@ -101,6 +101,7 @@ class Trace:
         self.strict = strict
         self._may_have_effects = effects
         self.arguments = arguments
+        self._argument_nodes = {symbol.name: symbol._values[0].node for symbol, _ in arguments}
         self.context = context_in(array for _, array in arguments)
         self.training = is_training()
         self.recording = is_recording()
@@ -193,7 +194,17 @@ class Trace:
         if known is not None:
             self._same_array(param)
             return known[1]
+        self._make_way(param.name)
         return traced_variable(param.name, TensorType(param.shape, as_dtype(param.dtype)), True)
+
+    def _make_way(self, name: str) -> None:
+        """For a parameter of this name: an argument is called otherwise, since nobody chose it."""
+        node = self._argument_nodes.pop(name, None)
+        if node is not None:
+            node.name = name_beside(
+                {param.name for param, _ in self.parameters.values()} | {name}, name
+            )
+            self._argument_nodes[node.name] = node
 
     def _same_array(self, param: Any) -> None:
         """The code reached a parameter's array in two ways: one variable, while that is so."""

@@ -43,6 +43,10 @@ class ForeachAttrs(Frozen):
     all work within: memory for little more than the states."""
 
 
+UNLIMITED = 2**31 - 1
+"""Iterations of a loop for which nobody says a number: none that would end too early."""
+
+
 class WhileAttrs(Frozen):
     """Condition and body take the states and what else they read."""
 

@@ -26,13 +26,9 @@ from tigon.contrib.onnx.converters.loops import over_rows, symbols_of, values_of
 from tigon.contrib.onnx.operand import Operand
 from tigon.contrib.onnx.registry import converts
 from tigon.ir.graph import VARIABLE, Value, constant
-from tigon.ops.primitive.control import CondAttrs, _cond
+from tigon.ops.primitive.control import UNLIMITED, CondAttrs, _cond
 from tigon.sym.control import Inner
 from tigon.sym.symbol import apply
-
-MOST_ITERATIONS = 2**31 - 1
-"""Of loops for which a model says no number: none that would end too early. Their gradients want
-memory for as many, and so fail."""
 
 
 def _given(call: Any, operands: Sequence[Any]) -> list[Operand]:
@@ -210,9 +206,15 @@ def _while(
 
     begin = symbols_of([op.identity(zero), op.identity(truth), *states])
     _, last = sym.contrib.while_loop(
-        holds, body, begin, max_iterations=MOST_ITERATIONS if trips is None else trips
+        holds,
+        body,
+        begin,
+        max_iterations=UNLIMITED if trips is None else trips,
     )
-    return values_of(last)[2:]
+    results = values_of(last)[2:]
+    for each in results:
+        each.node.name = ""  # that of the file then
+    return results
 
 
 # ---------------------------------------------------------------------------------------- scan

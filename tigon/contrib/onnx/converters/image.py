@@ -25,6 +25,8 @@ from tigon.ir.graph import Value, constant
 
 MOST_PLACES = 1 << 16
 """Extents of results whose places are computed while a model is read."""
+MOST_TAPS = 1 << 10
+"""Elements that make up one result, each a few nodes of the graph."""
 
 
 class Rule(Frozen):
@@ -82,6 +84,16 @@ def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
     return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
+def _reach(rule: Rule, scale: float) -> tuple[float, float, float]:
+    """How far elements count on either side, by what distances shrink, and how many elements a
+    result is made of at most."""
+    if rule.mode == "nearest":
+        return 0.0, 1.0, 1
+    reach = 2.0 if rule.mode == "cubic" else 1.0
+    factor = min(scale, 1.0) if rule.antialias else 1.0
+    return reach, factor, np.ceil(2 * reach / factor) + (factor != 1.0)
+
+
 def _shares(
     rule: Rule, centre: np.ndarray, size: int, scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -89,11 +101,9 @@ def _shares(
     if rule.mode == "nearest":
         places = _nearest(rule, centre)[:, None]
         return np.clip(places, 0, size - 1).astype(np.int64), np.ones_like(places)
-    reach = 2.0 if rule.mode == "cubic" else 1.0
-    factor = min(scale, 1.0) if rule.antialias else 1.0
+    reach, factor, width = _reach(rule, scale)
     first = np.floor(centre - reach / factor) + 1
-    width = int(np.ceil(2 * reach / factor)) + (factor != 1.0)
-    places = first[:, None] + np.arange(width)
+    places = first[:, None] + np.arange(int(width))
     distance = (places - centre[:, None]) * factor
     if rule.mode == "cubic":
         weights = _cubic(distance, rule.cubic)
@@ -209,6 +219,12 @@ def _resize(
             continue
         call.check(0 <= count <= MOST_PLACES, f"{count} places along axis {axis} are too many")
         call.check(x.shape[axis] > 0, f"axis {axis} has no elements")
+        width = _reach(rule, scale)[2]
+        call.check(
+            width <= MOST_TAPS and width * count <= MOST_PLACES << 4,
+            f"{width:.0f} elements along axis {axis} make up each of {count} results, which are "
+            "too many; shrink it in several steps",
+        )
         value, beyond = _resized_axis(rule, value, axis, count, scale, edges)
         if crops and beyond.any():
             line = constant(

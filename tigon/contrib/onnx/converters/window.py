@@ -25,6 +25,9 @@ from tigon.contrib.onnx.build import (
 from tigon.contrib.onnx.registry import converts
 from tigon.ir.graph import Value, constant
 
+LARGEST = 2**31 - 1
+"""Of the numbers that say how windows lie: products of two of them do not wrap."""
+
 
 class Geometry(Frozen):
     """How windows lie over the spatial axes, with what is around."""
@@ -57,6 +60,11 @@ def geometry_of(call: Any, spatial: Sequence[Any], kernel: Sequence[int]) -> Geo
     call.check(
         all(number > 0 for number in (*kernel, *stride, *dilate)) and all(p >= 0 for p in given),
         f"expected kernel, strides and dilations of 1 or more and pads of 0 or more; given "
+        f"{tuple(kernel)}, {stride}, {dilate} and {given}",
+    )
+    call.check(
+        all(number <= LARGEST for number in (*kernel, *stride, *dilate, *given)),
+        f"expected kernel, strides, dilations and pads of {LARGEST} at most; given "
         f"{tuple(kernel)}, {stride}, {dilate} and {given}",
     )
     before, after = list(given[:n]), list(given[n:])
@@ -316,20 +324,25 @@ def _places(call: Any, x: Value, seen: Value, geometry: Geometry, extents: Seque
     return op.broadcast_add(place, reshape(planes, (*x.shape[:2], *(1,) * len(spatial))))
 
 
-def _counts(
-    geometry: Geometry, spatial: Sequence[int], extents: Sequence[int], inside: bool
-) -> Any:
-    """How many elements each window has along each axis, those around the data included or not."""
+MOST_WINDOWS = 1 << 20
+"""Along one axis, whose elements are counted while a model is read."""
+
+
+def _counts(call: Any, geometry: Geometry, x: Value, extents: Sequence[int], inside: bool) -> Value:
+    """How many elements each window has, those around the data included or not."""
     lines = []
-    for axis, (size, count) in enumerate(zip(spatial, extents, strict=True)):
+    for axis, (size, count) in enumerate(zip(x.shape[2:], extents, strict=True)):
         kernel, step, dilate = (
             field[axis] for field in (geometry.kernel, geometry.stride, geometry.dilate)
         )
+        call.check(count <= MOST_WINDOWS, f"{count} windows along axis {axis + 2} are too many")
         before, after = geometry.before[axis], geometry.after[axis]
-        places = np.arange(count)[:, None] * step + np.arange(kernel) * dilate - before
         low, high = (0, size) if inside else (-before, size + after)
-        lines.append(((places >= low) & (places < high)).sum(1).astype(np.float32))
-    return fold(np.multiply.outer, lines)
+        first = np.arange(count) * step - before
+        begin, end = (np.clip(-((first - edge) // dilate), 0, kernel) for edge in (low, high))
+        line = (end - begin).astype(np.float32)
+        lines.append(constant(line.reshape(-1, *(1,) * (len(extents) - 1 - axis)), x.dtype.name))
+    return fold(op.broadcast_mul, lines)
 
 
 @converts("AveragePool")
@@ -346,8 +359,8 @@ def average_pool(call: Any, x: Value) -> Value:
         )
     seen, axes = windows(x, geometry, extents, 0.0)
     total = op._reduce_sum(seen, axes=axes)
-    counts = _counts(geometry, x.shape[2:], extents, not call["count_include_pad"])
-    return op.broadcast_div(total, constant(counts, x.dtype.name))
+    counts = _counts(call, geometry, x, extents, not call["count_include_pad"])
+    return op.broadcast_div(total, counts)
 
 
 @converts("LpPool")
