@@ -245,13 +245,15 @@ def export_step(
     assert entry is not None
     (own,) = entry.graphs
     made, indices, states = own.exact_step()
-    spec = _step_spec(step, own, made, indices, states, batch_size, updates, who)
+    names = entry.input_names
+    spec = _step_spec(step, own, names, made, indices, states, batch_size, updates, who)
     return on_demand().export(lambda sizes: spec, (), path, **options)
 
 
 def _step_spec(
     step: Any,
     own: Any,
+    names: Sequence[str],
     made: Any,
     indices: Sequence[int],
     states: Sequence[Sequence[Any]],
@@ -262,7 +264,6 @@ def _step_spec(
     specs = on_demand()
     Source, held = specs.Source, specs.held
     forward, trainer = made.training.forward, step.trainer
-    names = own.input_names
     moved = {place: output for output, place in (*forward.states, *made.in_place)}
     sources: list[Any] = []
     weights: list[Any] = []
