@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from tests.fuzz.interpret import interpret
+from tigon.analysis.memory_order import is_row_major, memory_order, with_ones
+from tigon.analysis.views import is_computed
 from tigon.base import TensorType, as_dtype
 from tigon.base.tiles import WIDE
 from tigon.ir import Graph, Value, variable, verify
@@ -13,6 +15,7 @@ from tigon.ops import get
 from tigon.passes import pipeline
 from tigon.passes.gradient import gradient
 from tigon.passes.lay_out_images import lay_out_images
+from tigon.passes.primitives import stored
 from tigon.program.compile import compile_graph
 
 F32 = as_dtype("float32")
@@ -77,6 +80,7 @@ def random_network(random: np.random.Generator) -> Graph:
     slices, turned and flattened views."""
     x = image("x", 2, 16, 12, 12)
     inputs, images, others = [x], [x], []
+    trains = bool(random.integers(2))
 
     def pick(*choices: object) -> object:
         return choices[int(random.integers(len(choices)))]
@@ -85,12 +89,21 @@ def random_network(random: np.random.Generator) -> Graph:
         y = images[int(random.integers(len(images)))]
         kind = pick("convolution", "convolution", "sum", "join", "pool", "scale", "view")
         if kind == "convolution":
-            groups = pick(1, 1, y.shape[1])
-            filters = y.shape[1] if groups > 1 else pick(16, 32, 20)
-            w = image(f"w{number}", filters, y.shape[1] // groups, 3, 3)
+            groups, k = pick(1, 1, y.shape[1]), pick(1, 3)
+            filters = y.shape[1] if groups > 1 else pick(16, 32, 20, 24)
+            fields = {
+                "kernel": (k, k),
+                "num_filter": filters,
+                "num_group": groups,
+                "pad": (k // 2, k // 2),
+                "stride": pick((1, 1), (2, 2)),
+                "no_bias": True,
+            }
+            packed = not trains and groups == 1 and filters % 16 == 0 and pick(True, False)
+            shape = (filters // 16, y.shape[1], k, k, 16) if packed else ()
+            w = image(f"w{number}", *(shape or (filters, y.shape[1] // groups, k, k)))
             inputs.append(w)
-            fields = {"pad": (1, 1), "stride": pick((1, 1), (2, 2)), "num_group": groups}
-            y = get("Convolution")(y, w, kernel=(3, 3), num_filter=filters, no_bias=True, **fields)
+            y = get("_convolution_over_panels" if packed else "Convolution")(y, w, **fields)
         elif kind == "sum":
             alike = [other for other in images if other.shape == y.shape]
             y = y + alike[int(random.integers(len(alike)))]
@@ -118,7 +131,7 @@ def random_network(random: np.random.Generator) -> Graph:
         images.append(y)
     return (
         with_gradients([images[-1]], inputs)
-        if number % 2
+        if trains
         else Graph(inputs, [*images[1:], *others] or [x + 1])
     )
 
@@ -133,6 +146,47 @@ def test_random_networks(seed: int) -> None:
     for found, wanted in zip(interpret(result, given), interpret(graph, given), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
     assert lay_out_images(result, WIDE) is result
+
+
+def single(y: Value, filters: int, packed: bool, name: str) -> Value:
+    """A convolution of single places, its weight in panels if it is `packed`."""
+    width, channels = 16, y.shape[1]
+    shape = (filters // width, channels, 1, 1, width) if packed else (filters, channels, 1, 1)
+    op = get("_convolution_over_panels" if packed else "Convolution")
+    return op(y, image(name, *shape), kernel=(1, 1), num_filter=filters, no_bias=True)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("filters", [16, 24])
+def test_no_image_is_turned_to_and_fro(packed: bool, filters: int) -> None:
+    """Through single places (narrow, with 24 filters, and wide) and channels by themselves."""
+    x, w = image("x", 1, 3, 57, 57), image("w", 32, 3, 3, 3)
+    y = get("Convolution")(x, w, kernel=(3, 3), stride=(2, 2), num_filter=32, no_bias=True)
+    for number in range(2):
+        shortcut = y
+        y = get("relu")(single(y, 96, packed, f"wide{number}"))
+        own = image(f"own{number}", 96, 1, 3, 3)
+        y = get("Convolution")(
+            y, own, kernel=(3, 3), pad=(1, 1), num_filter=96, num_group=96, no_bias=True
+        )
+        y = single(get("relu")(y), filters, packed and filters == 16, f"narrow{number}")
+        y = y + shortcut if y.shape == shortcut.shape else y
+    graph = lay_out_images(primitives(Graph.of([y])), WIDE)
+    made = {node.outputs[0] for node in graph.nodes if is_computed(node)}
+    stored_ones = [node.inputs[0] for node in graph.nodes if node.op is stored]
+    moved = [
+        value
+        for value in stored_ones
+        if not is_row_major(with_ones(memory_order(value, made, {}), value.shape))
+    ]
+    assert moved == []
+
+
+def test_single_places_of_an_image_that_lies_alone_stay_along_lines() -> None:
+    """Two transpositions take longer than vectors of filters save."""
+    x = image("x", 4, 64, 28, 28)
+    graph = primitives(Graph.of([get("relu")(single(x, 64, True, "w"))]))
+    assert lay_out_images(graph, WIDE) is graph
 
 
 def test_what_has_no_images_stays() -> None:

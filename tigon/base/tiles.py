@@ -108,22 +108,30 @@ NARROW = 16
 """Bytes of the registers of machines that gather lanes one by one."""
 
 
-def panel_width(line: int, columns: int, lanes: int, registers: Registers) -> int | None:
+MOST_WASTE_LAID_OUT = 1.5
+"""The same, of an image that would have to be put into another order for lines of places."""
+
+
+def panel_width(
+    line: int, columns: int, lanes: int, registers: Registers, laid_out: bool = False
+) -> int | None:
     """How many columns panels of weights have: those of a tile, as `panel_vectors` says; or all of
     them, over which tiles are cut as over lines. That is quicker than packing places where lanes
-    are gathered one by one.
+    are gathered one by one, or where the image is `laid_out` with channels last already.
 
     >>> panel_width(56, 64, 16, Registers(64, 32)), panel_width(8, 50, 4, Registers(16, 16))
     (32, 50)
-    >>> panel_width(8, 50, 16, Registers(64, 32))
+    >>> panel_width(56, 24, 16, Registers(64, 32))
+    >>> panel_width(56, 24, 16, Registers(64, 32), laid_out=True)
+    24
     """
     vectors = panel_vectors(line, columns, lanes, registers)
     if vectors is not None:
         return vectors * lanes
-    if registers.bytes > NARROW or columns < lanes:
+    if columns < lanes or not (laid_out or registers.bytes <= NARROW):
         return None
     waste = line_tile(line, columns, lanes, registers)[1]
-    return columns if waste <= MOST_WASTE else None
+    return columns if waste <= (MOST_WASTE_LAID_OUT if laid_out else MOST_WASTE) else None
 
 
 def _time(line: int, columns: int, lanes: int, most: RowTile) -> tuple[float, RowTile]:

@@ -196,6 +196,8 @@ class _Layout:
             return self.other(node, inputs)
         if set(form.places) <= set(form.summed):
             return self.weight_gradient(node, form)
+        if form.window is None and not self.is_laid_out(form.image):
+            return self.other(node, inputs)  # a product along lines, which reads no place twice
         return self.convolution(node, form)
 
     def other(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
@@ -225,6 +227,9 @@ class _Layout:
             value = value.node.inputs[0]
         return value
 
+    def is_laid_out(self, value: Value) -> bool:
+        return self.root(value) in self.laid_out
+
     def is_turned(self, value: Value) -> bool:
         """Whether a value is seen through a view of an image that lies in another order."""
         root = self.root(value)
@@ -246,7 +251,8 @@ class _Layout:
         if groups >= lanes and alone and prod(extents[x] for x in form.columns) <= PHASES:
             return self.depthwise(node, form)
         line = estimate(extents[form.places[-1]])
-        width = panel_width(line, count, lanes, self.registers) if line > 1 else None
+        laid_out = self.is_laid_out(form.image)
+        width = panel_width(line, count, lanes, self.registers, laid_out) if line > 1 else None
         if width is None or prod(estimate(extents[x]) for x in form.rows) < FEW_PLACES:
             return None
         panels, right = self.panels(form, filters, width)
@@ -284,7 +290,7 @@ class _Layout:
         line, after = form.places[-1], form.out[-1]
         image = form.image
         return (
-            self.root(image) not in self.laid_out
+            not self.is_laid_out(image)
             and is_row_major(with_ones(self.order(image), image.shape))
             and line == after
             and estimate(form.extents[line]) >= LONG_LINE
@@ -353,8 +359,8 @@ class _Layout:
         if len(filters) != 1 or not is_known(*sizes) or max(sizes) < lanes:
             return None
         depthwise = all(n == 1 for n in sizes[:2])
-        roots = {self.root(form.image), self.root(form.weights)}
-        if self.laid_out.isdisjoint(roots) and not depthwise:
+        laid_out = self.is_laid_out(form.image) or self.is_laid_out(form.weights)
+        if not laid_out and not depthwise:
             return None  # two copies would take as long as they save
         order = tuple(map(form.right.index, (*form.summed, *form.group, *filters)))
         cotangent = _moved(form.weights, order)
@@ -407,7 +413,7 @@ class _Form(Frozen):
             if len(left) < 3 or both:
                 return None
             summed = {label for label in left if label not in out}
-            forward = summed == {left[1]} and len(right) == 2
+            forward = summed == {left[1]} and len(right) in (2, 3)  # filters, or panels of them
             gradient = summed == {left[0], *left[2:]} and len(out) == 2
             if not forward and not gradient:
                 return None
