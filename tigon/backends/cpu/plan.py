@@ -363,6 +363,10 @@ _NARROW_TILES = ((6, 2), (4, 2), (2, 2), (4, 1), (8, 1), (12, 1))
 Tile = tuple[int, int]
 """Rows, and vectors of columns. Every element is summed in the same order whatever the tile."""
 
+_STEP = 1.5
+"""Cycles of a step of the sum for its addresses and what waits for the caches: 1,024 x 1,024 x
+1,024 took 6.6 ms instead of 7.2 with tiles of 24 sums in the place of 16."""
+
 WORTH_COMPILING = 1.1
 """How much slower a tile may be whose code exists already."""
 
@@ -388,7 +392,7 @@ def choose_tile(
     >>> from tigon.backends.llvm.target import Target
     >>> wide = Target("", "", 64, 32, True, True)
     >>> choose_tile(1024, 1024, 16, wide), choose_tile(64, 10, 16, wide)
-    ((4, 4), (8, 1))
+    ((6, 4), (16, 1))
     """
     tiles = _TILES if target.registers >= 32 else _NARROW_TILES
 
@@ -398,7 +402,7 @@ def choose_tile(
         # Per step of the sum: multiply-adds, loads (two broadcasts in the time of a vector), or the
         # latency of the chain through each accumulator, whichever is longest.
         loads = height + 2 * vectors if crossing else height / 2 + vectors
-        return steps * max(height * vectors, loads, 8.0)
+        return steps * (max(height * vectors, loads, 8.0) + _STEP)
 
     best = min(tiles, key=time)
     known = min(present, key=time, default=best)
