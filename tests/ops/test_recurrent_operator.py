@@ -88,7 +88,7 @@ def test_one_compilation_serves_all_lengths(mode: str, recorded: bool, hybridize
     after = stats()
     assert after["compilations"] == before["compilations"]
     # A product of few rows has tiles of another form than one of many.
-    assert after["kernel_compilations"] - before["kernel_compilations"] <= 4
+    assert after["kernel_compilations"] - before["kernel_compilations"] <= 6
 
 
 def test_an_lstm_of_ones_gives_what_mxnet_gives() -> None:
