@@ -8,9 +8,9 @@
 
 All contestants build the network from one description with the same weights; their results are
 compared first. Turns are those of `make bench`. The floor of a row is its multiply-adds (products
-and convolutions; in training also both of their gradients, without that of the data) at the peak
-that was measured beside it. Errors are the greatest distances from float64, as shares of the
-greatest number: in training those of the first three losses.
+and convolutions; in training also both of their gradients, without that of the data) at the peak,
+the greatest that was measured beside any row. Errors are the greatest distances from float64, as
+shares of the greatest number: in training those of the first three losses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -281,11 +281,18 @@ def _with_mxnet(
 
 @dataclass(frozen=True, kw_only=True)
 class Found(turns.Beside):
-    """One row as it was measured; the floor in microseconds."""
+    """One row as it was measured: operations, and in GFLOP/s the peak, the greatest that the run has
+    seen. Where a processor was busy beside one row, a peak of its own would flatter."""
 
     work: Work
     errors: dict[str, float]
-    floor: float
+    operations: float
+    peak: float
+
+    @property
+    def floor(self) -> float:
+        """Microseconds."""
+        return self.operations / self.peak / 1e3
 
     @property
     def distance(self) -> float:
@@ -348,8 +355,8 @@ one program (`TrainStep`). PyTorch runs in inference mode, as it is written, wit
 and frozen by TorchScript; *its encoder* is made of `torch.nn.TransformerEncoderLayer`. ONNX Runtime
 and OpenVINO (float32, for latency) read the same model with bound inputs and outputs, MNN converts
 it and copies both. MXNet is hybridized with static memory in a process of its own, *fused* by its
-oneDNN subgraphs. Floors are multiply-adds at the peak measured beside the row; errors the greatest
-distance from float64.
+oneDNN subgraphs. Floors are multiply-adds at the peak, the greatest beside any row; errors the
+greatest distance from float64.
 """
 
 
@@ -363,7 +370,8 @@ def measure(only: str, rounds: int, seconds: float, threads: int, mxnet: Path | 
             gc.unfreeze()  # or what a row's networks leave in circles stays for good
             bar.say(f"  {work.name}: done", sys.stderr)
             bar.step()
-    return rows, turns.busy(rows)
+    peak = max((row.peak for row in rows), default=0.0)
+    return [replace(row, peak=peak) for row in rows], turns.busy(rows)
 
 
 def _measured(work: Work, rounds: int, seconds: float, threads: int, mxnet: Path | None) -> Found:
@@ -374,7 +382,7 @@ def _measured(work: Work, rounds: int, seconds: float, threads: int, mxnet: Path
         times = turns.take_turns(made.row.contestants, rounds, seconds)
         peak = max(peak, machine.peak(threads))
     count = made.description.training if work.trains else made.description.forward
-    return Found(times=times, work=work, errors=made.errors, floor=2 * count / peak / 1e3)
+    return Found(times=times, work=work, errors=made.errors, operations=2.0 * count, peak=peak)
 
 
 def main() -> None:
