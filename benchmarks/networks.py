@@ -281,8 +281,8 @@ def _with_mxnet(
 
 @dataclass(frozen=True, kw_only=True)
 class Found(turns.Beside):
-    """One row as it was measured: operations, and in GFLOP/s the peak, the greatest that the run has
-    seen. Where a processor was busy beside one row, a peak of its own would flatter."""
+    """One row as it was measured: operations, and the peak in GFLOP/s, the greatest of the run. One
+    that was measured beside a busy processor would flatter."""
 
     work: Work
     errors: dict[str, float]
