@@ -1,8 +1,11 @@
-"""What modules say of each method in each state, as one list: a check that is gone, asks for something
-else, or speaks for another method shows. `make golden` (TIGON_UPDATE_GOLDEN=1) writes it."""
+"""What modules say of each method in each state, as one list: a check that is gone, asks for
+something else, or speaks for another method shows, and so does what the logger is told. `make
+golden` (TIGON_UPDATE_GOLDEN=1) writes it."""
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +77,22 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "set_params of one, others missing": lambda own: own.set_params(
         {"fc_weight": nd.ones((2, 3))}, {}, allow_missing=True
     ),
+    "set_params that others have": lambda own: own.set_params(
+        {"fc_weight": nd.ones((2, 3)), "fc_bias": nd.ones(2)},
+        {"more": nd.ones(1)},
+        allow_extra=True,
+    ),
     "init_params": lambda own: own.init_params(mx.init.One()),
+    "init_params of some": lambda own: own.init_params(
+        mx.init.One(), {"fc_bias": nd.ones(2)}, {"more": nd.ones(1)}, allow_missing=True
+    ),
+    "init_params by force": lambda own: [
+        own.init_params(mx.init.Constant(4), force_init=True),
+        own.get_params()[0]["fc_weight"].asnumpy().tolist(),
+    ][1],
+    "bind": lambda own: own.bind(DATA, LABEL),
+    "bind by force": lambda own: [own.bind(DATA, LABEL, force_rebind=True), own.params_initialized],
+    "init_optimizer twice": lambda own: [own.init_optimizer(), own.init_optimizer("adam")],
     "init_optimizer": lambda own: own.init_optimizer(),
     "borrow_optimizer": lambda own: own.borrow_optimizer(in_state("Module", "filled")),
     "forward": lambda own: own.forward(batch()),
@@ -85,6 +103,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "get_input_grads": lambda own: own.get_input_grads(),
     "get_states": lambda own: own.get_states(),
     "set_states": lambda own: own.set_states(value=0),
+    "set_states of both": lambda own: own.set_states([[nd.ones(1)]], 1),
+    "set_states of some": lambda own: own.set_states([[nd.ones(1)]]),
     "update_metric": lambda own: own.update_metric(mx.metric.create("acc"), [nd.zeros(2)]),
     "install_monitor": lambda own: own.install_monitor(mx.mon.Monitor(1)),
     "prepare": lambda own: own.prepare(batch()),
@@ -101,11 +121,18 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 
 
 def said(kind: str, state: str, name: str) -> str:
+    own = in_state(kind, state)
+    told = io.StringIO()
+    handler = logging.StreamHandler(told)
+    logging.getLogger().addHandler(handler)
     try:
-        CALLS[name](in_state(kind, state))
+        result = CALLS[name](own)
+        answer = f"fine: {result}" if isinstance(result, list) else "fine"
     except Exception as error:
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return "fine"
+        answer = f"{type(error).__name__}: {error}".splitlines()[0]
+    finally:
+        logging.getLogger().removeHandler(handler)
+    return " | ".join([answer, *told.getvalue().splitlines()])
 
 
 def test_what_modules_say_in_each_state() -> None:
