@@ -144,7 +144,7 @@ def _vectors_of_line(nest: Contraction, line: LoopAxis) -> Nest:
         step = L.add(L.mul(_axis(block), _LINES), number)
         place: dict[Expr, Expr] = {_axis(below): L.minimum(step, cost.given_extent(below) - 1)}
         body += _renamed(_terms(nest), f".line{number}", place)
-    loop = Loop((_vector(line),), tuple(body))
+    loop = Loop((_vector(line),), _stores_last(body))
     return Nest(nest.buffers, (*others[:-1], block), (loop,))
 
 
@@ -254,7 +254,23 @@ def _together(
         assert isinstance(total, Reduce)
         accumulators += total.accumulators
         body += rest
-    return (Reduce(axes, tuple(accumulators)), *body)
+    return (Reduce(axes, tuple(accumulators)), *_stores_last(body))
+
+
+def _stores_last(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    """All values before the first of them is stored: what is computed again must read what it read
+    before, and results may lie where an operand lay."""
+    values: list[Stmt] = []
+    stores: list[Stmt] = []
+    for stmt in body:
+        if isinstance(stmt, Store):
+            name = f"stored{len(stores)}"
+            values.append(Let(name, stmt.value))
+            local = L.local(name, stmt.value.dtype)
+            stores.append(Store(stmt.buffer, stmt.index, local, stmt.accumulate))
+        else:
+            values.append(stmt)
+    return (*values, *stores)
 
 
 def _axis(axis: LoopAxis) -> Expr:
