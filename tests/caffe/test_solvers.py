@@ -165,8 +165,7 @@ def test_snapshots_want_a_folder_before_training_begins(tmp_path: Path) -> None:
     with pytest.raises(mx.TigonError) as error:
         solver.fit(DATA, snapshots=tmp_path / "nowhere")
     assert str(error.value) == (
-        f"Solver.fit: snapshots: expected a folder; given {str(tmp_path / 'nowhere')!r}, which is "
-        "none"
+        f"Solver.fit: snapshots: expected a folder; given {tmp_path / 'nowhere'!r}, which is none"
     )
     assert solver.net is None
 

@@ -105,3 +105,35 @@ def test_a_cast_takes_the_graph_with_it(dtype: str) -> None:
     text = net._symbol.tojson()
     assert str(float(np.float32(0.7))) in text and dtype not in text
     assert net(x).dtype == np.float32
+
+
+class Captures(gluon.HybridBlock):
+    """Reads an array that is no parameter, before and after its parameters."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(prefix="")
+        self.held = nd.array([1.0, 2.0, 3.0])
+        self.own = [self.params.get(name, shape=(3,)) for name in names]
+
+    def forward(self, x: Any, y: Any) -> Any:
+        total = x * 2 + y * 10 + self.held
+        for param in self.own:
+            total = total * param.data()
+        return total + self.held
+
+
+@pytest.mark.parametrize(
+    "names", [["captured0"], ["data0", "data1", "data0_"], ["captured0_", "captured0", "data1"]]
+)
+def test_what_nobody_has_named_makes_way_for_parameters(names: list[str], tmp_path: Path) -> None:
+    net = Captures(names)
+    net.initialize(mx.init.Constant(2))
+    x, y = nd.ones((2, 3)), nd.array(np.arange(6).reshape(2, 3))
+    wanted = net(x, y).asnumpy()
+    net.hybridize()
+    np.testing.assert_array_equal(net(x, y).asnumpy(), wanted)
+    if "captured0" not in names:
+        return
+    files = net.export_native(tmp_path / "net", x, x)  # one array for both: they are two inputs
+    text = Path(files[-1]).read_text()
+    assert "| 0 | `data0` |" in text and "| 1 | `data1" in text

@@ -573,6 +573,16 @@ ARGUMENTS: dict[str, tuple[Any, dict[str, Any], str]] = {
         {"values": {"i": [1.5, 2.0]}},
         "ModelProto: input 'i': expected a value of int64; given [1.5, 2.0]",
     ),
+    "a value that is not real": (
+        one("Relu", ("x", [2])),
+        {"values": {"x": np.array([1 + 2j, 2])}},
+        "ModelProto: input 'x': expected a value of float32; given array([1.+2.j, 2.+0.j])",
+    ),
+    "a value beyond its dtype": (
+        one("Relu", ("x", [2])),
+        {"values": {"x": [1e300, 2.0]}},
+        "ModelProto: input 'x': expected a value of float32; given [1e+300, 2.0]",
+    ),
     "a value that no whole number is": (
         opened("ReverseSequence", ("x", [2, 4]), ("i", [2]), batch_axis=0, time_axis=1),
         {"values": {"i": np.array([1e30, 2.0])}},

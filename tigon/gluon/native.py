@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tigon import autograd
+from tigon import autograd, nd
 from tigon._native import nested_call_kind
 from tigon.base import TigonError, check, type_of
 from tigon.base.dtypes import int64
@@ -122,7 +122,7 @@ def export_entry(
 ) -> tuple[str, ...]:
     """Export what one kind of call was traced to: that on `examples`, or else the last one."""
     who = verb(options["system"])
-    entry = _entry(block, cache, tuple(examples), who)
+    entry = _entry(block, cache, _apart(examples), who)
     if entry.paths is not None:
         raise TigonError(
             f"{who}: {block.name} decides by values: {_decisions(entry)}; a library holds "
@@ -147,11 +147,13 @@ def export_entry(
             operands.append(specs.Operand(name, entry.types[which]))
         else:
             operands.append(specs.Operand(name, type_of(array), array))
-    unread = [name for name in names if name not in {one.name for one in operands}]
+    read = {one.name for one in operands if one.array is None}
+    unread = [name for name in names if name not in read]
     check(
         not unread,
         who,
-        f"{block.name} does not read its argument {', '.join(unread)}; leave it out",
+        f"{block.name or 'the block'} does not read its argument {', '.join(unread)}, or was given "
+        "one array twice; leave it out, or pass examples",
     )
     order = {name: number for number, name in enumerate(names)}
     results = len(entry.graph.outputs) - len(entry.states) - entry.unread
@@ -183,6 +185,17 @@ def _decisions(entry: Entry) -> str:
     assert entry.paths is not None
     places = [f"{decision.what} at {decision.line}" for decision in entry.paths.decisions()]
     return ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+
+
+def _apart(examples: Sequence[Any]) -> tuple[Any, ...]:
+    """Inputs of a library are apart, even where one array is the example of two."""
+    seen: set[int] = set()
+    made = []
+    for each in examples:
+        own = each.copy() if id(each) in seen and isinstance(each, nd.NDArray) else each
+        seen.add(id(own))
+        made.append(own)
+    return tuple(made)
 
 
 def _entry(block: Any, cache: GraphCache | None, examples: tuple[Any, ...], who: str) -> Entry:
@@ -231,9 +244,10 @@ def export_step(
         )
     entry = cache.latest
     if examples:
-        kind, leaves = nested_call_kind(tuple(examples), tracing.freeze, tracing.freeze_attributes)
+        given = _apart(examples)
+        kind, leaves = nested_call_kind(given, tracing.freeze, tracing.freeze_attributes)
         try:
-            entry = cache._trace(kind, leaves, tuple(examples))[0]
+            entry = cache._trace(kind, leaves, given)[0]
         except GaveWay as error:
             raise TigonError(f"{who}: {step.name} is no program: {error}") from None
     check(

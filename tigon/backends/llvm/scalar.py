@@ -27,6 +27,7 @@ from tigon.backends.llvm.text import (
     Value,
     constant,
     element_type,
+    vector_type,
     zero,
 )
 from tigon.base.dtypes import DType, float32, float64
@@ -131,9 +132,8 @@ def _mulhi(out: Function, operands: tuple[Value, ...], source: DType, result: DT
     if source.itemsize != 4 or lanes % 2:
         full = binary(out, "mul", convert(out, "zext", a, wide), convert(out, "zext", b, wide))
         return convert(out, "trunc", binary(out, "lshr", full, same(bits, full)), a.element)
-    pairs = [
-        out.op(f"bitcast {value} to <{lanes // 2} x i64>", "i64", lanes // 2) for value in operands
-    ]
+    paired = vector_type("i64", lanes // 2)
+    pairs = [out.op(f"bitcast {value} to {paired}", "i64", lanes // 2) for value in operands]
     low, half = same(0xFFFFFFFF, pairs[0]), same(32, pairs[0])
     even = binary(out, "mul", *(binary(out, "and", pair, low) for pair in pairs))
     odd = binary(out, "mul", *(binary(out, "lshr", pair, half) for pair in pairs))

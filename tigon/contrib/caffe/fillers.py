@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tigon import nd
 from tigon.initializer import Bilinear, Constant, Initializer, Normal, Xavier, Zero, register
 from tigon.readers.message import Message
@@ -79,12 +81,20 @@ def _drawn(kind: str, first: float, second: float, array: Any) -> Any:
     return draw(first, second, shape=tuple(array.shape), dtype=array.dtype)
 
 
+def is_float32(number: float) -> bool:
+    """Whether a number is finite as Caffe holds it."""
+    return abs(number) <= float(np.finfo(np.float32).max)
+
+
 def initializer_of(filler: Message, default: float = 0.0) -> Initializer:
     """The initializer that a `FillerParameter` describes; the constant `default` where the file
     gives none.
 
     Raises `TigonError` with the place in the file for a type that Caffe does not have.
     """
+    for field in ("value", "min", "max", "mean", "std"):
+        number = getattr(filler, field)
+        filler.check(is_float32(number), f"expected a finite number; given {number}", field)
     if filler.type == "constant":
         value = filler.value if filler.has("value") or filler.has("type") else default
         return Constant(value) if value else Zero()

@@ -17,6 +17,7 @@ from tigon.base.files import AnyPath
 from tigon.context import check_context
 from tigon.contrib.caffe.feed import Feed
 from tigon.contrib.caffe.fields import SCHEMA
+from tigon.contrib.caffe.fillers import is_float32
 from tigon.contrib.caffe.layers import record_of
 from tigon.contrib.caffe.net import Assembly, CaffeNet, State, read_net
 from tigon.contrib.caffe.rates import CaffeRate
@@ -77,7 +78,10 @@ class Solver:
         )
         for field in ("base_lr", "gamma", "power", "weight_decay", "delta", "clip_gradients"):
             value = getattr(message, field)
-            message.check(np.isfinite(value), f"expected a finite number; given {value}", field)
+            message.check(is_float32(value), f"expected a finite number; given {value}", field)
+        for field in ("base_lr", "weight_decay", "delta"):
+            value = getattr(message, field)
+            message.check(value >= 0, f"expected 0 or more; given {value}", field)
         for field in ("momentum", "rms_decay", "momentum2"):
             value = getattr(message, field)
             message.check(0 <= value < 1, f"expected 0 to less than 1; given {value}", field)
@@ -256,10 +260,10 @@ class Solver:
             f"max_iter: lr_policy 'poly' ends at {self.message.max_iter}; given {stop}",
         )
         check(
-            snapshots is None or os.path.isdir(snapshots),
+            snapshots is None
+            or (isinstance(snapshots, (str, bytes, os.PathLike)) and os.path.isdir(snapshots)),
             "Solver.fit",
-            f"snapshots: expected a folder; given {os.fsdecode(snapshots or '')!r:.200}, which is "
-            "none",
+            f"snapshots: expected a folder; given {snapshots!r:.200}, which is none",
         )
         if self._run is None:
             state = None if resume is None else self._state(resume)

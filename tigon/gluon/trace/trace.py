@@ -101,7 +101,8 @@ class Trace:
         self.strict = strict
         self._may_have_effects = effects
         self.arguments = arguments
-        self._argument_nodes = {symbol.name: symbol._values[0].node for symbol, _ in arguments}
+        self._unchosen = {symbol.name: symbol._values[0].node for symbol, _ in arguments}
+        """Variables by names that nobody has chosen."""
         self.context = context_in(array for _, array in arguments)
         self.training = is_training()
         self.recording = is_recording()
@@ -198,13 +199,13 @@ class Trace:
         return traced_variable(param.name, TensorType(param.shape, as_dtype(param.dtype)), True)
 
     def _make_way(self, name: str) -> None:
-        """For a parameter of this name: an argument is called otherwise, since nobody chose it."""
-        node = self._argument_nodes.pop(name, None)
+        """For a parameter of this name: what nobody has chosen to call so is called otherwise."""
+        node = self._unchosen.pop(name, None)
         if node is not None:
             node.name = name_beside(
                 {param.name for param, _ in self.parameters.values()} | {name}, name
             )
-            self._argument_nodes[node.name] = node
+            self._unchosen[node.name] = node
 
     def _same_array(self, param: Any) -> None:
         """The code reached a parameter's array in two ways: one variable, while that is so."""
@@ -228,7 +229,9 @@ class Trace:
                 symbol = self.parameters[id(owner)][1]
             else:
                 name = f"captured{len(self.captured)}"
+                name = name_beside({param.name for param, _ in self.parameters.values()}, name)
                 symbol = traced_variable(name, type_of(array), True)
+                self._unchosen[name] = symbol._values[0].node
             found = self.captured[id(array)] = (array, symbol)
         return found[1]
 

@@ -166,7 +166,7 @@ def _targets(
     call.check(scales is not None and scales.size, "expected scales or sizes; given none")
     own = [float(n) for n in scales.ravel()]
     call.check(
-        len(own) == len(axes) and all(n > 0 for n in own),
+        len(own) == len(axes) and all(0 < n < np.inf for n in own),
         f"scales: expected {len(axes)} positive numbers; given {own}",
     )
     pairs = [(shape[axis], n) for axis, n in zip(axes, own, strict=True)]
