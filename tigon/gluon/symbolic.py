@@ -76,7 +76,7 @@ def _graph_on(
 ) -> tuple[Symbol, list[Any], dict[str, Any]]:
     """The block as a symbol of variables of the inputs' shapes, its parameters, and the inputs."""
     inputs: dict[str, Any] = {}
-    taken = {param.name for param in block.collect_params().values()}
+    taken = _names_of_parameters(block)
 
     def made(leaf: Any) -> Any:
         if isinstance(leaf, np.generic) or not hasattr(leaf, "shape"):
@@ -186,7 +186,11 @@ def input_names(count: int) -> list[str]:
     return ["data"] if count == 1 else [f"data{position}" for position in range(count)]
 
 
+def _names_of_parameters(block: Any) -> set[str]:
+    return {param.name for param in block.collect_params().values()}
+
+
 def own_input_names(block: Any, count: int) -> list[str]:
     """Of a graph of the block, none of whose parameters is called so."""
-    taken = {param.name for param in block.collect_params().values()}
+    taken = _names_of_parameters(block)
     return [name_beside(taken, name) for name in input_names(count)]

@@ -202,10 +202,11 @@ class Trace:
         """For a parameter of this name: what nobody has chosen to call so is called otherwise."""
         node = self._unchosen.pop(name, None)
         if node is not None:
-            node.name = name_beside(
-                {param.name for param, _ in self.parameters.values()} | {name}, name
-            )
+            node.name = name_beside({*self._names_of_parameters(), name}, name)
             self._unchosen[node.name] = node
+
+    def _names_of_parameters(self) -> set[str]:
+        return {param.name for param, _ in self.parameters.values()}
 
     def _same_array(self, param: Any) -> None:
         """The code reached a parameter's array in two ways: one variable, while that is so."""
@@ -229,7 +230,7 @@ class Trace:
                 symbol = self.parameters[id(owner)][1]
             else:
                 name = f"captured{len(self.captured)}"
-                name = name_beside({param.name for param, _ in self.parameters.values()}, name)
+                name = name_beside(self._names_of_parameters(), name)
                 symbol = traced_variable(name, type_of(array), True)
                 self._unchosen[name] = symbol._values[0].node
             found = self.captured[id(array)] = (array, symbol)
@@ -384,6 +385,7 @@ class Trace:
     def release(self) -> None:
         """The trace is a program: what it met on the way is needed no longer, its guards apart."""
         self.arguments, self.result, self.symbols, self.path = (), None, [], None
+        self._unchosen.clear()
         self._steps, self._arrays, self.views = [], {}, {}
         del self.reads
 

@@ -28,6 +28,9 @@ from tigon.ir.graph import Value, constant
 LARGEST = 2**31 - 1
 """Of the numbers that say how windows lie: products of two of them do not wrap."""
 
+MOST_WINDOWS = 1 << 20
+"""Along one axis, whose elements are counted while a model is read."""
+
 
 class Geometry(Frozen):
     """How windows lie over the spatial axes, with what is around."""
@@ -322,10 +325,6 @@ def _places(call: Any, x: Value, seen: Value, geometry: Geometry, extents: Seque
     place = op._pick(table, first, axis=x.ndim)
     planes = op._iota(shape=(prod(x.shape[:2]),), axis=0, step=prod(spatial))
     return op.broadcast_add(place, reshape(planes, (*x.shape[:2], *(1,) * len(spatial))))
-
-
-MOST_WINDOWS = 1 << 20
-"""Along one axis, whose elements are counted while a model is read."""
 
 
 def _counts(call: Any, geometry: Geometry, x: Value, extents: Sequence[int], inside: bool) -> Value:
