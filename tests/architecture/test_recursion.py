@@ -80,6 +80,7 @@ BOUNDED = {
     "metric.create": "checked: lists of metrics have at most 16 levels",
     "ops.attributes._as_option _coerce": "the declared type",
     "sym.symbol.enter": "a captured array's symbol enters at once",
+    "passes.lay_out_images._Layout.in_memory _Layout.within": ONCE,
     "passes.insert_casts._in_loop insert_casts insert_casts.rule": LOOPS,
     "passes.insert_casts.remove_casts remove_casts.rule": LOOPS,
     "passes.decompose._Expansion._template _Expansion.rule": "composites made of composites",

@@ -33,6 +33,7 @@ from tigon.loop.map import expressions_of
 from tigon.loop.simplify import Ranges
 from tigon.lower.elements import Coords, Elements, delinearize, is_array_constant, linear, squeezed
 from tigon.lower.fuse.group import Fusion, Group
+from tigon.lower.fuse.reads import border_of
 
 
 class Given(NamedTuple):
@@ -193,6 +194,17 @@ class Body:
     def store(self, value: Value, coords: Coords, element: Expr) -> Store:
         index = linear(coords, value.shape, self.ranges)
         return Store(self.buffers.of(value, "out"), index, L.cast(element, value.dtype))
+
+    def store_member(self, node: Node, value: Value, here: list[Expr], shape: Shape) -> Store:
+        """What a member stores at the point `here` of a domain of this shape."""
+        border = border_of(node)
+        inner = value if border is None else border.inputs[0]
+        coords = reshaped(here, shape, inner.shape, self.ranges)
+        element = self.elements.at(inner, coords)
+        if border is not None:
+            starts = border.attrs.before
+            coords = tuple(L.add(c, start) for c, start in zip(coords, starts, strict=True))
+        return self.store(value, coords, element)
 
     def bind_result(self, node: Node, name: str) -> Value:
         """The epilogue reads the element just made. Fusion lets it read no other

@@ -8,7 +8,7 @@ from tigon.base.extents import is_one
 from tigon.loop import build as L
 from tigon.loop.grammar import Axis, Contraction, Expr, LoopAxis, Stmt
 from tigon.loop.map import expressions_of, rewritten
-from tigon.lower.body import Body, LoweredNest, reshaped
+from tigon.lower.body import Body, LoweredNest
 from tigon.lower.collapse import Extent, collapse
 from tigon.lower.fuse.group import Fusion, Group
 from tigon.ops.record import Family
@@ -46,8 +46,7 @@ def lower_contraction(group: Group, fusion: Fusion) -> LoweredNest:
     stores: list[Stmt] = []
     for member in group.members:
         for value in body.stored(member):
-            coords = reshaped(here, output.shape, value.shape, ranges)
-            stores.append(body.store(value, coords, body.elements.at(value, coords)))
+            stores.append(body.store_member(member, value, here, output.shape))
     dtype = output.dtype
     parts = [L.cast(left_element, dtype), L.cast(right_element, dtype)]
     merged, rewrite = collapse(classes, [*parts, *expressions_of(stores)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tigon.base import InternalError
 from tigon.lower.body import LoweredNest
+from tigon.lower.border import lower_borders
 from tigon.lower.check import lower_check
 from tigon.lower.contraction import lower_contraction
 from tigon.lower.control import lower_control
@@ -23,11 +24,11 @@ def lower_group(group: Group, fusion: Fusion) -> list[LoweredNest]:
         return []
     match group.kind:
         case "map":
-            return [Rows(group, fusion).lower()]
+            return [Rows(group, fusion).lower(), *lower_borders(group, fusion)]
         case "contract":
-            return [lower_contraction(group, fusion)]
+            return [lower_contraction(group, fusion), *lower_borders(group, fusion)]
         case "scan":
-            return [lower_scan(group, fusion)]
+            return [lower_scan(group, fusion), *lower_borders(group, fusion)]
         case "join":
             return lower_join(group, fusion)
         case "scatter":

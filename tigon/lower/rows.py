@@ -76,22 +76,20 @@ class Rows(Body):
         row: list[Stmt] = []
         for node in self.group.members:
             for value in self.stored(node):
-                coords = self.own_coords(node, value)
-                element = self._element(node, value, coords)
-                (row if node in self.group.rows else full).append(
-                    self.store(value, coords, element)
-                )
+                stores = row if node in self.group.rows else full
+                stores.append(self.store_member(node, value, *self._point(node)))
         return self._schedule(stages, full, row)
 
     def own_coords(self, node: Node, value: Value) -> Coords:
         """The coordinates of a member's element at the current point or row."""
-        row = node in self.group.rows
-        here = self.outer_coords if row else list(self.coords)
-        shape = self.group.outer_shape if row else self.group.shape
+        here, shape = self._point(node)
         return reshaped(here, shape, value.shape, self.ranges)
 
-    def _element(self, node: Node, value: Value, coords: Coords) -> Expr:
-        return self.elements.at(value, coords)
+    def _point(self, node: Node) -> tuple[list[Expr], tuple[int, ...]]:
+        """Where a member is computed, and within what."""
+        if node in self.group.rows:
+            return self.outer_coords, self.group.outer_shape
+        return list(self.coords), self.group.shape
 
     # -- reductions
 

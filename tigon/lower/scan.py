@@ -9,7 +9,7 @@ from tigon.loop.grammar import Accumulator, Axis, Expr, LoopAxis, Nest, Scan, St
 from tigon.loop.map import expressions_of, rewritten
 from tigon.loop.rewrite import substitute
 from tigon.loop.simplify import simplify
-from tigon.lower.body import Body, LoweredNest, reshaped
+from tigon.lower.body import Body, LoweredNest
 from tigon.lower.collapse import Extent, collapse, widen
 from tigon.lower.elements import axes_over
 from tigon.lower.fuse.group import Fusion, Group
@@ -29,8 +29,7 @@ def lower_scan(group: Group, fusion: Fusion) -> LoweredNest:
     stores: list[Stmt] = []
     for member in group.members:
         for value in body.stored(member):
-            coords = reshaped(list(here), output.shape, value.shape, ranges)
-            stores.append(body.store(value, coords, body.elements.at(value, coords)))
+            stores.append(body.store_member(member, value, list(here), output.shape))
     axes = [Extent(f"i{a}", e) for a, e in enumerate(output.shape) if not is_one(e)]
     line = Extent(f"i{along}", output.shape[along])
     outer = [axis for axis in axes if axis.name != line.name]

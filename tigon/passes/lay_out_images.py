@@ -42,6 +42,10 @@ would gain."""
 LONG_LINE = 24
 """Places that fill vectors well enough for an image to stay in its order."""
 
+FEW_CHANNELS = 4
+"""Lines of an image that has its channels first, which are read together: more of them lie in too
+many pages of memory."""
+
 PHASES = 4
 """Results side by side that a channel seen by itself may have: those of a stride of two along both
 axes, in the gradient of the data."""
@@ -57,7 +61,7 @@ def lay_out_images(graph: Graph, registers: Registers) -> Graph:
 
 def _written_once(graph: Graph, in_place: dict[tuple[Value, Border, Border], Value]) -> Graph:
     """Whoever reads what is written down for a convolution reads it there, within its border: an
-    image is not kept twice. What a product finishes while it has it in registers stays there."""
+    image is not kept twice."""
     chosen: dict[Value, tuple[Border, Border, Value]] = {}
     plain: set[Value] = set()
     for (value, before, after), made in in_place.items():
@@ -66,7 +70,7 @@ def _written_once(graph: Graph, in_place: dict[tuple[Value, Border, Border], Val
         if not before:
             plain.add(made)
             chosen.setdefault(value, (before, after, made))
-        elif not _finishes_product(value, graph):
+        else:
             chosen[value] = (before, after, made)
     if not chosen:
         return graph
@@ -91,26 +95,6 @@ def _written_once(graph: Graph, in_place: dict[tuple[Value, Border, Border], Val
         return (slice_region(places[made], start=before, step=step, extents=value.shape),)
 
     return rewrite(graph, rule)
-
-
-def _finishes_product(value: Value, graph: Graph) -> bool:
-    """Whether a value is computed element by element from a product that nobody else reads."""
-    users = graph.users
-    while value.node.op.family is Family.ELEMENTWISE:
-        whole = [each for each in value.node.inputs if each.type.size == value.type.size]
-        products = [each for each in whole if _behind(each).node.op.family is Family.CONTRACTION]
-        if products:
-            return all(len(users.get(_behind(each), ())) == 1 for each in products)
-        if not whole or len(users.get(whole[0], ())) != 1:
-            return False
-        value = _behind(whole[0])
-    return False
-
-
-def _behind(value: Value) -> Value:
-    while value.node.op is reshape:
-        value = value.node.inputs[0]
-    return value
 
 
 class _Layout:
@@ -233,9 +217,12 @@ class _Layout:
     def is_turned(self, value: Value) -> bool:
         """Whether a value is seen through a view of an image that lies in another order."""
         root = self.root(value)
+        return root in self.laid_out and not self.is_same(root, value)
+
+    def is_same(self, root: Value, value: Value) -> bool:
+        """Whether a value that is a view of `root` has its elements in the same order."""
         real = [[n for n in shape if not is_one(n)] for shape in (root.shape, value.shape)]
-        same = real[0] == real[1] and is_row_major(with_ones(self.order(value), value.shape))
-        return root in self.laid_out and not same
+        return real[0] == real[1] and is_row_major(with_ones(self.order(value), value.shape))
 
     def convolution(self, node: Node, form: _Form) -> Sequence[Value] | None:
         extents = form.extents
@@ -316,15 +303,21 @@ class _Layout:
         return made
 
     def image(self, form: _Form) -> Value:
-        """The windows of the same image, which lies channels last with its border around it."""
+        """The windows of the same image, which lies channels last with its border around it; in its
+        own order, if that is what is there and it has few channels."""
         image = form.image
-        order = form.order
+        few = all(form.extents[x] <= FEW_CHANNELS for x in form.channels)
+        is_own = few and not self.is_laid_out(image)
+        order = tuple(range(image.ndim)) if is_own else form.order
         moved = _moved(image, order)
         before, after = form.border(order)
         return form.windows(_back(self.in_memory(moved, before, after), order))
 
     def in_memory(self, value: Value, before: Border = (), after: Border = ()) -> Value:
         """An array of the elements of `value` in its order, within a border of zeros."""
+        found = self.within(value, before, after)
+        if found is not None:
+            return found
         if value.node.op is transpose:  # one for all who ask
             value = self.moved.setdefault((value.node.inputs[0], value.node.attrs.axes), value)
         bordered = any(before) or any(after)
@@ -336,6 +329,22 @@ class _Layout:
                 made = value if _is_there(value) else stored(value)
             self.in_place[key] = made
         return self.in_place[key]
+
+    def within(self, value: Value, before: Border, after: Border) -> Value | None:
+        """The same of a value that differs from what lies there in axes of extent 1 alone: that is
+        written within the border, and seen through a reshape."""
+        root = self.root(value)
+        if root is value or root not in self.laid_out or not self.is_same(root, value):
+            return None
+        wide = [not is_one(extent) for extent in value.shape]
+        sides = list(zip(before, after, strict=True)) or [(0, 0)] * value.ndim
+        if any(any(side) for side, is_wide in zip(sides, wide, strict=True) if not is_wide):
+            return None
+        real = iter([side for side, is_wide in zip(sides, wide, strict=True) if is_wide])
+        own = [(0, 0) if is_one(extent) else next(real) for extent in root.shape]
+        made = self.in_memory(root, *(tuple(side) for side in zip(*own, strict=True)))
+        extents = zip(value.shape, sides, strict=True)
+        return reshape(made, shape=tuple(extent + sum(side) for extent, side in extents))
 
     def panels(self, form: _Form, filters: str, width: int) -> tuple[Value, str]:
         """The weights as (group, other columns..., panels, summed..., filters of one panel), and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tigon.analysis.views import is_computed
 from tigon.ir import Graph, Value
-from tigon.passes.primitives import identity
+from tigon.passes.primitives import identity, pad, stored
 
 
 def own_outputs(graph: Graph) -> Graph:
@@ -13,7 +13,7 @@ def own_outputs(graph: Graph) -> Graph:
     outputs = []
     for value in graph.outputs:
         if not is_computed(value.node) or value in seen:
-            value = identity(value)
+            value = stored(value) if value.node.op is pad else identity(value)
         seen.add(value)
         outputs.append(value)
     if all(new is old for new, old in zip(outputs, graph.outputs, strict=True)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tigon.analysis.views import is_computed
-from tigon.base.extents import is_one
+from tigon.base.extents import is_known, is_one
 from tigon.base.frozen import Frozen
 from tigon.ir import CONSTANT, VARIABLE, Node, Value
 from tigon.loop.grammar import Expr, Local
@@ -21,6 +21,7 @@ from tigon.lower.elements import (
 )
 from tigon.lower.fuse.spelling import Kinds, Spelling
 from tigon.ops.record import POINTWISE, Family
+from tigon.passes.primitives import pad, stored
 
 
 class Loops(Frozen):
@@ -129,7 +130,21 @@ class Reader:
 
 def node_domain(node: Node) -> tuple[int, ...]:
     """The shape over which a node's own loops run."""
-    return node.inputs[0].shape if node.op.family is Family.REDUCTION else node.outputs[0].shape
+    if node.op.family is Family.REDUCTION:
+        return node.inputs[0].shape
+    border = border_of(node)
+    return node.outputs[0].shape if border is None else border.inputs[0].shape
+
+
+def border_of(node: Node) -> Node | None:
+    """The border, a pad, within which a node writes a value down. Its loops run over the value; the
+    border is written by others."""
+    if node.op is not stored:
+        return None
+    border = node.inputs[0].node
+    if border.op is not pad or any(border.attrs.interior):
+        return None
+    return border if is_known(*border.attrs.before, *border.attrs.after) else None
 
 
 def reduced_axes(node: Node) -> tuple[int, ...]:
@@ -161,11 +176,14 @@ def node_reads(node: Node, coords: Coords, ranges: Ranges, loops: Loops) -> list
 
 def own_formula(node: Node) -> tuple[Expr, list[Read]]:
     """An elementwise node over its own domain: its formula, and what it reads where."""
-    shape = node.outputs[0].shape
+    shape = node_domain(node)
     coords, ranges = axes_over(shape, "j")
     found: list[Read] = []
-    formula = Elements(ranges, _recorder(found, _loops(shape, coords))).formula(node, coords)
-    return formula, found
+    elements = Elements(ranges, _recorder(found, _loops(shape, coords)))
+    border = border_of(node)
+    if border is not None:
+        return elements.at(border.inputs[0], coords), found
+    return elements.formula(node, coords), found
 
 
 def _recorder(found: list[Read], loops: Loops) -> Stop:
