@@ -52,7 +52,8 @@ class _Border:
         """One side along an axis, or two of one width that lie `apart`."""
         extents = [*self.inner[:axis], width, *self.whole.shape[axis + 1 :]]
         starts = [*self.attrs.before[:axis], start, *[0] * (len(extents) - axis - 1)]
-        axes, coords = [], list[Expr]()
+        axes: list[Extent] = []
+        coords: list[Expr] = []
         for number, (extent, first) in enumerate(zip(extents, starts, strict=True)):
             coord: Expr = L.const(first)
             if number == axis and apart is not None:
@@ -63,8 +64,8 @@ class _Border:
                 coord = L.add(coord, Axis(f"i{number}"))
             coords.append(coord)
         body = Body(self.group, self.fusion, {each.name: (0, each.extent) for each in axes})
-        number = int(self.attrs.value) if self.whole.dtype.is_integer else self.attrs.value
-        store = body.store(self.whole, tuple(coords), L.const(number, self.whole.dtype))
+        fill = int(self.attrs.value) if self.whole.dtype.is_integer else self.attrs.value
+        store = body.store(self.whole, tuple(coords), L.const(fill, self.whole.dtype))
         (outer,), rewrite = collapse((axes,), expressions_of([store]))
         statements: list[Stmt] = [rewritten(store, rewrite)]
         space = [LoopAxis(each.name, L.const(each.extent)) for each in outer]

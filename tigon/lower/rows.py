@@ -276,7 +276,11 @@ class Rows(Body):
             body.extend(full)
         body.extend(row)
         space = [LoopAxis(axis.name, L.const(axis.extent)) for axis in outer]
-        turned = None if inner else turned_along(outer, map(rewrite, exprs))
+        turned = None
+        if not inner:
+            copies = not stages and len(full) == 1 and isinstance(full[0], Store)
+            copies = copies and isinstance(full[0].value, Load)
+            turned = turned_along(outer, map(rewrite, exprs), FULL_VECTOR if copies else SQUARE + 1)
         if turned is not None:
             space, body = in_squares(outer, turned, space, body)
         elif vector is None and outer:
@@ -302,10 +306,10 @@ SQUARE = 64
 its neighbours are read."""
 
 
-def turned_along(outer: Sequence[Extent], exprs: Iterable[Expr]) -> int | None:
+def turned_along(outer: Sequence[Extent], exprs: Iterable[Expr], shortest: int) -> int | None:
     """The axis along which lies in memory what is read across it, if something is: a transposition
-    runs over that axis before it goes on."""
-    if len(outer) < 2 or estimate(outer[-1].extent) <= SQUARE:
+    runs over that axis before it goes on. Not where the last axis is shorter than `shortest`."""
+    if len(outer) < 2 or estimate(outer[-1].extent) < shortest:
         return None
     names = {axis.name for axis in outer}
     last = outer[-1].name

@@ -253,7 +253,10 @@ class _Layout:
         out = "".join(label for label in form.out if label not in last) + last
         if out == form.out:
             return None  # it was done before
-        y = self.contract(node, self.image(form), weights, form.left, right, out)
+        few = not form.group and all(form.extents[x] <= FEW_CHANNELS for x in form.channels)
+        is_own = few and not self.is_laid_out(form.image)
+        order = tuple(range(form.image.ndim)) if is_own else form.order
+        y = self.contract(node, self.image(form, order), weights, form.left, right, out)
         if panel not in form.out:
             y = reshape(y, shape=(*y.shape[:-2], y.shape[-2] * y.shape[-1]))
             out = out[:-2] + filters
@@ -270,7 +273,7 @@ class _Layout:
             return None
         right = "".join(label for label in form.right if label != form.group) + form.group
         weights = self.in_memory(_moved(form.weights, tuple(map(form.right.index, right))))
-        y = self.contract(node, self.image(form), weights, form.left, right, out)
+        y = self.contract(node, self.image(form, form.order), weights, form.left, right, out)
         return (_transposed(y, tuple(out.index(label) for label in form.out)),)
 
     def has_long_lines(self, form: _Form) -> bool:
@@ -302,13 +305,9 @@ class _Layout:
         self.laid_out.add(made)
         return made
 
-    def image(self, form: _Form) -> Value:
-        """The windows of the same image, which lies channels last with its border around it; in its
-        own order, if that is what is there and it has few channels."""
+    def image(self, form: _Form, order: Order) -> Value:
+        """The windows of the same image, which lies in this order with its border around it."""
         image = form.image
-        few = all(form.extents[x] <= FEW_CHANNELS for x in form.channels)
-        is_own = few and not self.is_laid_out(image)
-        order = tuple(range(image.ndim)) if is_own else form.order
         moved = _moved(image, order)
         before, after = form.border(order)
         return form.windows(_back(self.in_memory(moved, before, after), order))
@@ -382,7 +381,7 @@ class _Layout:
         if depthwise and out == form.out:
             return None  # it was done before
         value = contract(
-            self.image(form),
+            self.image(form, form.order),
             _back(self.in_memory(cotangent), order),
             left=form.left,
             right=form.right,

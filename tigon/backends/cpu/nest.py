@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from tigon.backends.cpu.square import TURNED, turn_square
 from tigon.backends.llvm.emitter import Emitter
 from tigon.backends.llvm.instructions import (
     binary,
@@ -22,7 +23,7 @@ from tigon.backends.llvm.text import Function, Value, element_type, literal
 from tigon.base.dtypes import DType, int64
 from tigon.base.errors import InternalError
 from tigon.base.extents import as_known
-from tigon.base.frozen import Frozen
+from tigon.base.frozen import Frozen, replace
 from tigon.base.multiples import round_up
 from tigon.loop import build as L
 from tigon.loop.combine import COMBINES
@@ -45,6 +46,7 @@ from tigon.loop.grammar import (
     Stmt,
     Store,
 )
+from tigon.loop.simplify import affine
 
 PARAMETERS = ("ptr %buffers", "ptr %slots", "ptr %scratch", "i64 %begin", "i64 %end")
 
@@ -288,6 +290,9 @@ class Body:
     # --------------------------------------------------------------------------------- loops
 
     def loops(self, axes: Sequence[LoopAxis], body: Sequence[Stmt]) -> None:
+        turned = _turned(axes, body)
+        if turned is not None:
+            axes = self.turn(axes, *turned)
         lanes = self.loop_lanes(body)
         work = _work(value for stmt in body for value in _values(stmt))
 
@@ -296,6 +301,49 @@ class Body:
             return []
 
         self.over(axes, lanes, [], run, work >= _HEAVY)
+
+    def turn(self, axes: Sequence[LoopAxis], store: Store, load: Load) -> Sequence[LoopAxis]:
+        """A copy that runs along the first of two axes where it reads and along the second where it
+        writes, square by square; the last squares begin early enough to stay inside. What is left
+        are the same axes, without a line if that has been all: where one is no square long, it has
+        been nothing."""
+        e, out = self.e, self.e.out
+        lines, columns = axes
+        (source, target), names = _steps(axes, store, load), (lines.name, columns.name)
+        lanes = literal(e.target.lanes(load.dtype.itemsize), "i64")
+        ends = [(e.emit(axis.start), e.emit(axis.stop)) for axis in axes]
+        extents = [binary(out, "sub", stop, start) for start, stop in ends]
+        enough = [compare(out, "icmp sge", extent, lanes) for extent in extents]
+        whole = binary(out, "and", *enough)
+        apart = [e.emit(source), e.emit(target)]
+
+        def squares(number: int, body: Callable[[], None]) -> None:
+            start, stop = ends[number]
+            last = binary(out, "sub", stop, lanes)
+
+            def run(first: Value, carried: list[Value]) -> list[Value]:
+                first = select(out, compare(out, "icmp slt", first, last), first, last)
+                e.bind_axis(names[number], first)
+                body()
+                return []
+
+            stop = select(out, whole, stop, start)
+            e.loop(start, stop, int(lanes.name), [], run, "squares")
+
+        def square() -> None:
+            places = [
+                out.op(
+                    f"getelementptr {element_type(load.dtype)}, {e.base(buffer)}, {e.emit(index)}",
+                    "ptr",
+                )
+                for buffer, index in ((load.buffer, load.index), (store.buffer, store.index))
+            ]
+            turn_square(e, load.dtype, (places[0], apart[0]), (places[1], apart[1]))
+
+        squares(0, lambda: squares(1, square))
+        start, stop = ends[0]
+        e.bind_local("turned", int64, select(out, whole, stop, start))
+        return replace(lines, start=L.local("turned", int64)), columns
 
     def over(
         self,
@@ -594,6 +642,34 @@ class Body:
         earlier = compare(out, "icmp slt", new_at, old_at)
         wins = binary(out, "or", beats, binary(out, "and", ties, earlier))
         return [select(out, wins, new, old), select(out, wins, new_at, old_at)]
+
+
+def _turned(axes: Sequence[LoopAxis], body: Sequence[Stmt]) -> tuple[Store, Load] | None:
+    """The store and load of a copy along two axes that lies along one where it is read and along
+    the other, that of vectors, where it is written."""
+    if len(axes) != 2 or axes[0].vector or not axes[1].vector or len(body) != 1:
+        return None
+    (store,) = body
+    if not isinstance(store, Store) or store.accumulate or not isinstance(store.value, Load):
+        return None
+    load = store.value
+    if load.dtype.itemsize not in TURNED:
+        return None
+    return (store, load) if _steps(axes, store, load) is not None else None
+
+
+def _steps(axes: Sequence[LoopAxis], store: Store, load: Load) -> tuple[Expr, Expr] | None:
+    """How far apart such a copy reads along the second axis, and writes along the first."""
+    lines, columns = (axis.name for axis in axes)
+    found = [affine(index, {lines, columns}) for index in (load.index, store.index)]
+    if found[0] is None or found[1] is None:
+        return None
+    (read, _), (written, _) = found
+    one = L.const(1)
+    if read.get(lines) != one or written.get(columns) != one:
+        return None
+    steps = read.get(columns), written.get(lines)
+    return None if steps[0] is None or steps[1] is None else (steps[0], steps[1])
 
 
 def _split(values: list[Value], states: Sequence[State]) -> list[list[Value]]:

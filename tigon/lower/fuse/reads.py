@@ -137,14 +137,18 @@ def node_domain(node: Node) -> tuple[int, ...]:
 
 
 def border_of(node: Node) -> Node | None:
-    """The border, a pad, within which a node writes a value down. Its loops run over the value; the
-    border is written by others."""
+    """The border, a pad, within which a node writes a value down, but for one along the lines of
+    memory, which are short. Its loops run over the value; the border is written by others."""
     if node.op is not stored:
         return None
     border = node.inputs[0].node
     if border.op is not pad or any(border.attrs.interior):
         return None
-    return border if is_known(*border.attrs.before, *border.attrs.after) else None
+    before, after, shape = border.attrs.before, border.attrs.after, border.outputs[0].shape
+    along = max((axis for axis, extent in enumerate(shape) if not is_one(extent)), default=0)
+    if not is_known(*before, *after) or not shape or before[along] or after[along]:
+        return None
+    return border
 
 
 def reduced_axes(node: Node) -> tuple[int, ...]:
