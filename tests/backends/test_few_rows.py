@@ -18,11 +18,14 @@ from tigon.ops import get
 from tigon.program.lowered import prepare
 
 
-def plan_of(rows: int, inner: int, columns: int) -> object:
-    """What is decided about the first nest of a product."""
-    types = (TensorType(shape, as_dtype("float32")) for shape in ((rows, inner), (inner, columns)))
+def plan_of(rows: int, inner: int, columns: int, along: bool = False) -> object:
+    """What is decided about the first nest of a product, both of whose operands lie along the sum
+    or not."""
+    right = (columns, inner) if along else (inner, columns)
+    types = (TensorType(shape, as_dtype("float32")) for shape in ((rows, inner), right))
     operands = [variable(name, type_) for name, type_ in zip("ab", types, strict=True)]
-    fusion = fuse(prepare(Graph(operands, [get("dot")(*operands)])), enabled=True)
+    product = get("dot")(*operands, transpose_b=along)
+    fusion = fuse(prepare(Graph(operands, [product])), enabled=True)
     nests = [nest.nest for group in fusion.groups for nest in lower_group(group, fusion)]
     (nest,) = (nest for nest in nests if isinstance(nest, Contraction))
     return cpu.prepare(nest).structure.variant
@@ -35,6 +38,26 @@ def test_few_rows_come_to_what_many_do(rows: int, inner: int, columns: int) -> N
     left, right = random.integers(-4, 5, (rows, inner)), random.integers(-4, 5, (inner, columns))
     found = nd.dot(nd.array(left), nd.array(right)).asnumpy()
     np.testing.assert_array_equal(found, left @ right)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 6, 7, 13, 24, 25])
+@pytest.mark.parametrize(("inner", "columns"), [(64, 600), (63, 600), (513, 37), (2000, 8), (1, 5)])
+def test_few_lines_along_the_sum(rows: int, inner: int, columns: int) -> None:
+    random = np.random.default_rng(rows)
+    left, right = random.integers(-4, 5, (rows, inner)), random.integers(-4, 5, (columns, inner))
+    offset = random.integers(-4, 5, columns)
+    few, many, bias = nd.array(left), nd.array(right), nd.array(offset)
+    found = nd.FullyConnected(few, many, bias, num_hidden=columns).asnumpy()
+    np.testing.assert_array_equal(found, left @ right.T + offset)
+    swapped = nd.dot(many, few, transpose_b=True).asnumpy()
+    np.testing.assert_array_equal(swapped, right @ left.T)
+
+
+def test_few_lines_along_the_sum_are_not_packed() -> None:
+    for rows in (2, 8, 24):
+        assert isinstance(plan_of(rows, 512, 2048, along=True), NestPlan)
+    assert isinstance(plan_of(25, 512, 2048, along=True), Plan)
+    assert isinstance(plan_of(8, 60, 2048, along=True), Plan)
 
 
 def test_a_row_times_a_matrix_that_no_cache_holds() -> None:

@@ -19,6 +19,7 @@ from tests.fuzz.residuals import MAKERS, given
 from tigon.backends.cpu.backend import CpuBackend, cpu
 from tigon.backends.cpu.plain import as_nest
 from tigon.base import as_dtype
+from tigon.base.tiles import WIDE
 from tigon.ir import Graph, Value
 from tigon.loop.grammar import Contraction, Loop, Store
 from tigon.loop.interpret import interpret
@@ -60,7 +61,7 @@ def form(nest: LoweredNest) -> str:
     """What the backend makes of it."""
     if not isinstance(nest.nest, Contraction):
         return "nest"
-    plain = as_nest(nest.nest)
+    plain = as_nest(nest.nest, WIDE)
     if plain is None:
         return "tiles"
     if any(isinstance(stmt, Loop) for stmt in plain.body):

@@ -23,6 +23,14 @@ WIDE = Registers(64, 32)
 """What is assumed where no target is at hand: AVX-512."""
 
 
+FEW_ROWS = 24
+"""Rows, or columns, of a product of which both operands lie along the sum, up to which nothing is
+packed: a few of each are read side by side, vector by vector."""
+
+LONG_SUM = 64
+"""Terms of a sum next to each other that pay for that."""
+
+
 class RowTile(Frozen):
     """`rows` along one line of places, times `vectors` of columns."""
 

@@ -3,12 +3,13 @@ depends on the extents only: results are the same for any number of threads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from string import ascii_letters
 
 from tigon.analysis.blocks import COLUMN_BLOCK
 from tigon.base.extents import estimate, is_known
+from tigon.base.tiles import FEW_ROWS, LONG_SUM
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value, rewrite
 from tigon.loop.combine import COMBINES
 from tigon.ops.record import Family
@@ -38,6 +39,9 @@ WORTH_SHARING = 4_000_000
 """Multiplications that take longer than handing them to another thread and adding the parts."""
 
 PARTS = (4, 8, 6, 5, 7, 3, 2)
+FEWEST_DOTS = 512
+"""Results of few lines by others from which those are points enough."""
+
 DEEP = 256
 """Terms that each part keeps at least, so that a tile pays for its loads and stores."""
 
@@ -80,6 +84,8 @@ def _contract_in_parts(node: Node, lhs: Value, rhs: Value) -> Sequence[Value] | 
     results = estimate(node.outputs[0].type.size)
     if not lhs.dtype.is_float or results > SMALL_PRODUCT or results * terms < WORTH_SHARING:
         return None
+    if results >= FEWEST_DOTS and _few_along(summed, left, right, out, extents):
+        return None
     for label in reversed(summed):  # the batch, which may be unknown, comes last
         for parts in PARTS:
             if is_known(extents[label]) and extents[label] % parts == 0 and terms // parts >= DEEP:
@@ -102,6 +108,20 @@ def _contract_in_parts(node: Node, lhs: Value, rhs: Value) -> Sequence[Value] | 
         partial.node.name = node.name
         return (reduce_sum(partial, axes=(0,)),)
     return None
+
+
+def _few_along(
+    summed: Sequence[str], left: str, right: str, out: str, extents: Mapping[str, int]
+) -> bool:
+    """Whether both operands lie along the sum and one has few lines: they make points enough, each
+    of which adds up whole lines."""
+    if not summed or not left[-1] == right[-1] == summed[-1]:
+        return False
+    lines = [
+        prod(estimate(extents[label]) for label in one if label in out and label not in other)
+        for one, other in ((left, right), (right, left))
+    ]
+    return min(lines) <= FEW_ROWS and estimate(extents[summed[-1]]) >= LONG_SUM
 
 
 def _scan_in_blocks(node: Node, data: Value) -> Sequence[Value] | None:

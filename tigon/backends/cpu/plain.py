@@ -9,6 +9,7 @@ from itertools import product
 
 from tigon.backends.cpu import cost
 from tigon.backends.cpu.plan import count, is_contiguous, step_along
+from tigon.base.tiles import FEW_ROWS, LONG_SUM, Registers
 from tigon.loop import build as L
 from tigon.loop.grammar import (
     Accumulator,
@@ -33,7 +34,9 @@ LANES = 8
 _SMALL = 256
 """Elements of a right operand that each row may as well read again."""
 _STRIP = 256  # columns per point
-_TOGETHER = 4  # dot products per point
+_TOGETHER = 4  # lines of the larger operand per point
+_OPERANDS = 8  # registers that hold no sums
+_LOADS = 3  # what loads and the loop take, in multiply-adds
 _TAPS = 64  # of a window along lines
 _WRITTEN_OUT = 25  # of them, that are no loop
 _LINES = 4  # per point
@@ -41,7 +44,7 @@ _SHORT, _WIDE = 8, 200  # terms of a sum, and columns, of which a line is writte
 _SUMS, _LONG = 12, 32  # registers, and places for which it pays
 
 
-def as_nest(nest: Contraction) -> Nest | None:
+def as_nest(nest: Contraction, registers: Registers) -> Nest | None:
     """The nest to run instead, or None where tiles are better."""
     rows, columns = count(nest.rows), count(nest.columns)
     if _along_batch(nest):
@@ -57,15 +60,15 @@ def as_nest(nest: Contraction) -> Nest | None:
         )
     left_along = _contiguous(nest.left, nest.inner)
     right_along = _contiguous(nest.right, nest.inner)
+    if left_along and right_along:
+        few = FEW_ROWS if cost.extent(nest.inner[-1]) >= LONG_SUM else FEW
+        if min(rows, columns) <= few or not nest.dtype.is_float:
+            return _dots(nest, registers)
     if rows <= FEW or columns <= FEW:
-        if left_along and right_along:
-            return _dots(nest)
         alone = rows <= 1 or columns * count(nest.inner) <= _SMALL
         if rows <= FEW and alone and _contiguous(nest.right, nest.columns):
             return _strips(nest)
-    if nest.dtype.is_float:
-        return None
-    return _dots(nest) if left_along and right_along else _strips(nest)
+    return None if nest.dtype.is_float else _strips(nest)
 
 
 def _is_short(nest: Contraction) -> bool:
@@ -222,9 +225,10 @@ def _vector(axis: LoopAxis) -> LoopAxis:
     return LoopAxis(axis.name, axis.stop, axis.start, True)
 
 
-def _dots(nest: Contraction) -> Nest:
-    """A few results per point, vectors along the sum. The smaller operand's axes turn fastest, so
-    that the larger one is read from memory once."""
+def _dots(nest: Contraction, registers: Registers) -> Nest:
+    """A few results per point, vectors along the sum: some of the larger operand's lines with some
+    of the smaller one's, whose axes turn fastest, so that the larger one is read from memory once.
+    """
     axes = (*nest.inner[:-1], _vector(nest.inner[-1]))
     groups = (nest.columns, nest.rows)
     if count(nest.rows) > count(nest.columns):
@@ -233,14 +237,32 @@ def _dots(nest: Contraction) -> Nest:
     if not outer or cost.extent(outer[-1]) < 2 * _TOGETHER or _accumulates(nest):
         space = (*nest.batch, *outer, *inner)
         return Nest(nest.buffers, space, (_sum(nest, axes), *nest.body))
-    # Neighbouring results share the loads of the smaller operand. The last point may compute its
-    # last result more than once.
-    last = outer[-1]
-    block = LoopAxis(f"{last.name}.block", Const(-(-cost.given_extent(last) // _TOGETHER)))
-    steps = [L.add(L.mul(_axis(block), _TOGETHER), number) for number in range(_TOGETHER)]
-    places = [{_axis(last): L.minimum(step, cost.given_extent(last) - 1)} for step in steps]
+    # Neighbouring results share loads. The last point may compute its last ones more than once.
+    block, places = _blocks(outer[-1], _TOGETHER)
     space = (*nest.batch, *outer[:-1], block, *inner)
+    few = _lines_together(inner, registers)
+    if few > 1:
+        within, lines = _blocks(inner[-1], few)
+        space = (*space[:-1], within)
+        places = [{**place, **line} for line in lines for place in places]
     return Nest(nest.buffers, space, _together(nest, axes, places))
+
+
+def _blocks(axis: LoopAxis, number: int) -> tuple[LoopAxis, list[dict[Expr, Expr]]]:
+    """So many places of an axis at a time; the last of them may be places of before."""
+    extent = cost.given_extent(axis)
+    block = LoopAxis(f"{axis.name}.block", Const(-(-extent // number)))
+    steps = [L.add(L.mul(_axis(block), number), each) for each in range(number)]
+    return block, [{_axis(axis): L.minimum(step, extent - 1)} for step in steps]
+
+
+def _lines_together(axes: Sequence[LoopAxis], registers: Registers) -> int:
+    """How many lines of the smaller operand make least work: all accumulators in registers."""
+    if not axes:
+        return 1
+    extent, most = cost.extent(axes[-1]), (registers.count - _OPERANDS) // _TOGETHER
+    time = {n: -(-extent // n) * (n * _TOGETHER + _LOADS) for n in range(1, most + 1)}
+    return min(time, key=lambda n: (time[n], -n))
 
 
 def _together(
