@@ -61,7 +61,7 @@ def form(nest: LoweredNest) -> str:
     """What the backend makes of it."""
     if not isinstance(nest.nest, Contraction):
         return "nest"
-    plain = as_nest(nest.nest, WIDE)
+    plain = as_nest(nest.nest, WIDE, False)
     if plain is None:
         return "tiles"
     if any(isinstance(stmt, Loop) for stmt in plain.body):

@@ -64,7 +64,7 @@ class Generator:
         target = self._target
         plain, wide = None, False
         if isinstance(nest, Contraction):
-            plain, wide = as_nest(nest, target.register_file), streams_operand(nest)
+            plain, wide = as_nest(nest, target.register_file, is_open), streams_operand(nest)
         if plain is not None:
             nest = plain
         if isinstance(nest, Contraction):
@@ -122,7 +122,7 @@ class Generator:
         """Launches of one nest for which this is equal round alike, whatever their sizes: tiles sum
         up in one order. To be asked where extents are known."""
         if isinstance(nest, Contraction):
-            plain = as_nest(nest, self._target.register_file)
+            plain = as_nest(nest, self._target.register_file, False)
             return "tiles" if plain is None else (replace(self._plan(plain), fuse=True),)
         assert isinstance(nest, Nest)
         return self._plan(nest)
@@ -143,7 +143,7 @@ class Generator:
         structure = launch.structure
         variant = structure.variant
         if isinstance(variant, NestPlan):
-            plain = as_nest(nest, registers) if isinstance(nest, Contraction) else nest
+            plain = as_nest(nest, registers, True) if isinstance(nest, Contraction) else nest
             assert isinstance(plain, Nest)
             found, numbers = numbers_of(plain)
             points = prod(cost.extent(axis) for axis in plain.space)
@@ -174,7 +174,7 @@ class Generator:
                 found, numbers = numbers_of(nest)
                 cut, points = [*vars(blocks).values()], count_points(nest, blocks)
             numbers = (*numbers, *(("<q", number) for number in cut))
-            holds = found == structure.nest and as_nest(nest, registers) is None
+            holds = found == structure.nest and as_nest(nest, registers, True) is None
         with extents.known(values):
             holds = holds and pack(numbers) == launch.slots
             holds = holds and int(points) == launch.points

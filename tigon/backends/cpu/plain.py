@@ -35,6 +35,7 @@ _SMALL = 256
 """Elements of a right operand that each row may as well read again."""
 _STRIP = 256  # columns per point
 _TOGETHER = 4  # lines of the larger operand per point
+_SEVERAL = 8  # lines
 _OPERANDS = 8  # registers that hold no sums
 _LOADS = 3  # what loads and the loop take, in multiply-adds
 _TAPS = 64  # of a window along lines
@@ -44,8 +45,8 @@ _SHORT, _WIDE = 8, 200  # terms of a sum, and columns, of which a line is writte
 _SUMS, _LONG = 12, 32  # registers, and places for which it pays
 
 
-def as_nest(nest: Contraction, registers: Registers) -> Nest | None:
-    """The nest to run instead, or None where tiles are better."""
+def as_nest(nest: Contraction, registers: Registers, is_open: bool) -> Nest | None:
+    """The nest to run instead, or None where tiles are better. `is_open`: for many sizes."""
     rows, columns = count(nest.rows), count(nest.columns)
     if _along_batch(nest):
         return _vectors_of_batch(nest)
@@ -63,7 +64,7 @@ def as_nest(nest: Contraction, registers: Registers) -> Nest | None:
     if left_along and right_along:
         few = FEW_ROWS if cost.extent(nest.inner[-1]) >= LONG_SUM else FEW
         if min(rows, columns) <= few or not nest.dtype.is_float:
-            return _dots(nest, registers)
+            return _dots(nest, registers, is_open)
     if rows <= FEW or columns <= FEW:
         alone = rows <= 1 or columns * count(nest.inner) <= _SMALL
         if rows <= FEW and alone and _contiguous(nest.right, nest.columns):
@@ -225,7 +226,7 @@ def _vector(axis: LoopAxis) -> LoopAxis:
     return LoopAxis(axis.name, axis.stop, axis.start, True)
 
 
-def _dots(nest: Contraction, registers: Registers) -> Nest:
+def _dots(nest: Contraction, registers: Registers, is_open: bool) -> Nest:
     """A few results per point, vectors along the sum: some of the larger operand's lines with some
     of the smaller one's, whose axes turn fastest, so that the larger one is read from memory once.
     """
@@ -240,7 +241,7 @@ def _dots(nest: Contraction, registers: Registers) -> Nest:
     # Neighbouring results share loads. The last point may compute its last ones more than once.
     block, places = _blocks(outer[-1], _TOGETHER)
     space = (*nest.batch, *outer[:-1], block, *inner)
-    few = _lines_together(inner, registers)
+    few = _lines_together(inner, registers, is_open)
     if few > 1:
         within, lines = _blocks(inner[-1], few)
         space = (*space[:-1], within)
@@ -256,11 +257,14 @@ def _blocks(axis: LoopAxis, number: int) -> tuple[LoopAxis, list[dict[Expr, Expr
     return block, [{_axis(axis): L.minimum(step, extent - 1)} for step in steps]
 
 
-def _lines_together(axes: Sequence[LoopAxis], registers: Registers) -> int:
-    """How many lines of the smaller operand make least work: all accumulators in registers."""
+def _lines_together(axes: Sequence[LoopAxis], registers: Registers, is_open: bool) -> int:
+    """How many lines of the smaller operand make least work: all accumulators in registers. Of
+    sizes that are open one, two or four: each number is code of its own."""
     if not axes:
         return 1
     extent, most = cost.extent(axes[-1]), (registers.count - _OPERANDS) // _TOGETHER
+    if is_open:
+        return 4 if most >= 4 and extent >= _SEVERAL else 1 if extent <= 1 else 2
     time = {n: -(-extent // n) * (n * _TOGETHER + _LOADS) for n in range(1, most + 1)}
     return min(time, key=lambda n: (time[n], -n))
 
