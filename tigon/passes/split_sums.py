@@ -86,7 +86,7 @@ def _contract_in_parts(node: Node, lhs: Value, rhs: Value) -> Sequence[Value] | 
         return None
     if results >= FEWEST_DOTS and _few_along(summed, left, right, out, extents):
         return None
-    for label in reversed(summed):  # the batch, which may be unknown, comes last
+    for label in summed:  # from the outermost on: what is left of lines is whole
         for parts in PARTS:
             if is_known(extents[label]) and extents[label] % parts == 0 and terms // parts >= DEEP:
                 break
