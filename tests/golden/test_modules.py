@@ -82,6 +82,10 @@ CALLS: dict[str, Callable[[Any], Any]] = {
         {"more": nd.ones(1)},
         allow_extra=True,
     ),
+    "set_params and get_params": lambda own: [
+        own.set_params({"fc_weight": nd.ones((2, 3)), "fc_bias": nd.ones(2)}, {}),
+        *(one.asnumpy().tolist() for one in own.get_params()[0].values()),
+    ],
     "init_params": lambda own: own.init_params(mx.init.One()),
     "init_params of some": lambda own: own.init_params(
         mx.init.One(), {"fc_bias": nd.ones(2)}, {"more": nd.ones(1)}, allow_missing=True

@@ -103,7 +103,7 @@ def filled(initializer: Any, shape: tuple[int, ...], name: str = "weight", dtype
 
 
 def said(function: Any) -> Any:
-    """What a call prints and tells the log, without speeds, before its result."""
+    """What a call prints and tells the log, without speeds and times, before its result."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -117,7 +117,9 @@ def said(function: Any) -> Any:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-    return re.sub(r"Speed: [\d.]+", "Speed: -", "|".join([*lines, printed.getvalue()])), result
+    return re.sub(
+        r"(Speed: |Time cost=)[\d.]+", r"\1-", "|".join([*lines, printed.getvalue()])
+    ), result
 
 
 def network(*layers: Any) -> Any:

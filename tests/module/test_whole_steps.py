@@ -97,12 +97,24 @@ def test_a_label_that_there_is_no_class_for_gives_no_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "label,pred",
-    [((7,), (6, 4)), ((7, 2), (7, 4)), ((7,), (7,))],
-    ids=["samples", "more labels", "no classes"],
+    "own,label,pred",
+    [
+        (metric.CrossEntropy(), (7,), (6, 4)),
+        (metric.CrossEntropy(), (7, 2), (7, 4)),
+        (metric.CrossEntropy(), (7,), (7,)),
+        (metric.Perplexity(axis=0), (4,), (4, 4)),
+        (metric.Perplexity(), (4,), (4, 2, 2)),
+        (metric.Accuracy(), (4, 2), (4, 3)),
+        (metric.Accuracy(axis=2), (4,), (4, 3)),
+        (metric.Accuracy(axis=-3), (4,), (4, 3)),
+        (metric.MSE(), (4, 2), (4, 3)),
+    ],
+    ids=str,
 )
-def test_shapes_that_a_formula_is_not_for_are_left_to_the_metric(label: Any, pred: Any) -> None:
-    leaf = Leaf(metric.CrossEntropy(), (0,), (0,))
+def test_shapes_that_a_formula_is_not_for_are_left_to_the_metric(
+    own: metric.EvalMetric, label: Any, pred: Any
+) -> None:
+    leaf = Leaf(own, (0,), (0,))
     assert not fits([leaf], [nd.zeros(label)], [type_of(nd.zeros(pred))])
 
 

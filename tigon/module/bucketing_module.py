@@ -326,7 +326,6 @@ class BucketingModule(BaseModule):
         if changed:
             super()._step(data_batch, eval_metric, monitor)
             return
-        self._check_ready("fit", optimizer=True)
         self._params_dirty = True
         self._enter(data_batch)._step(data_batch, eval_metric, monitor)
 

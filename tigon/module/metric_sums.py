@@ -91,7 +91,7 @@ def account_of(leaves: Sequence[Leaf], places: Sequence[int]) -> tuple[Any, Acco
     def add(forward: Graph, sums: Sequence[Value]) -> list[Value]:
         labels = [forward.inputs[place] for place in places]
         return [
-            old + _joined(_of_leaf(leaf, labels, forward.outputs))
+            old + get("Concat")(*_of_leaf(leaf, labels, forward.outputs), dim=0)
             for leaf, old in zip(leaves, sums, strict=True)
         ]
 
@@ -125,11 +125,6 @@ def _of_leaf(leaf: Leaf, labels: Sequence[Value], outputs: Sequence[Value]) -> T
     for more, how_many in terms[1:]:
         total, count = total + more, count + how_many
     return total, count
-
-
-def _joined(terms: Terms) -> Value:
-    parts = [get("Reshape")(term, shape=(1,)) for term in terms]
-    return get("Concat")(*parts, dim=0)
 
 
 # -------------------------------------------------------------------------------- formulas

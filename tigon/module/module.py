@@ -294,7 +294,17 @@ class Module(BaseModule):
         self._aux_params = _take_over(self._aux_params, made[1])
         self.params_initialized = True
         self._params_dirty = False
-        group.set_params(self._arg_params, self._aux_params)
+        self._hand_out_params()
+
+    def _hand_out_params(self) -> None:
+        """Give the parameters to all contexts, and to a store that would bring back its own with
+        the next update. What several ranks have is for all of them to say, by `init_optimizer`."""
+        self._exec_group.set_params(self._arg_params, self._aux_params)
+        store = self._kvstore
+        if self._update_on_kvstore and isinstance(store, KVStore) and store.num_workers == 1:
+            assert self._arg_params is not None
+            names = [name for name in self._param_names if name in store]
+            store.assign(names, [self._arg_params[name] for name in names])
 
     def _report_extra(
         self,
@@ -354,7 +364,7 @@ class Module(BaseModule):
                 if name in values:
                     assert given is not None
                     _copy(self._where, name, given[name], values[name])
-        self._exec_group.set_params(self._arg_params, self._aux_params)
+        self._hand_out_params()
         self.params_initialized = True
 
     # -- binding
@@ -548,7 +558,6 @@ class Module(BaseModule):
             self._fill_store(store, on_store)
         self._optimizer, self._kvstore, self._update_on_kvstore = optimizer, store, on_store
         self._updater = None if on_store else optimizers.get_updater(optimizer)
-        self._whole = None
         self.optimizer_initialized = True
         if self._preload_opt_states is not None:
             try:
@@ -595,7 +604,6 @@ class Module(BaseModule):
         self._kvstore = shared_module._kvstore
         self._update_on_kvstore = shared_module._update_on_kvstore
         self._updater = shared_module._updater
-        self._whole = None
         self.optimizer_initialized = True
 
     def _optimizing(self) -> list[Any]:
@@ -676,7 +684,6 @@ class Module(BaseModule):
         """Whether the metric was part of the program; None where the step is to be made."""
         if isinstance(batch, list):
             return None
-        self._check_ready("fit", optimizer=True)
         self._follow_shapes(batch)
         steps, reason = self._whole, None
         if any(map(vars(self).__contains__, OWN)) or steps is None or not steps.serves(self):
