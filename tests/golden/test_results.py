@@ -154,6 +154,31 @@ def within(scope: Any, function: Any) -> Any:
         return function()
 
 
+def block(function: Any) -> Any:
+    """A hybridized block with this forward."""
+    kind = type("Block", (gluon.HybridBlock,), {"__module__": __name__})
+    kind.forward = lambda self, *arrays: function(*arrays)
+    made = kind()
+    made.hybridize()
+    return made
+
+
+def hybrid(function: Any, *inputs: Any) -> str:
+    """What a function gives on arrays, and, where that differs, in a hybridized block."""
+
+    def outcome_of(function: Any) -> str:
+        try:
+            return told(function(*map(nd.array, inputs, [None] * len(inputs), dtypes)))
+        except Exception as error:
+            return f"! {type(error).__name__}: {error}"
+
+    dtypes = [one.dtype for one in inputs]
+    hybridized = block(function)
+    expected = outcome_of(function)
+    found = [outcome_of(hybridized) for _ in range(2)]
+    return expected if all(one == expected for one in found) else f"{expected}, but {found}"
+
+
 class Files:
     """A folder for the files that cases read, which is called FOLDER in what is told."""
 
@@ -182,13 +207,17 @@ def idx(array: Any) -> bytes:
 NAMES = {
     name: globals()[name]
     for name in "mx np nd gluon autograd math numbers picture BOXES both trained together "
-    "read measured filled idx said within network stepped".split()
+    "read measured filled idx said within network stepped block hybrid".split()
 }
 
 
 def told(value: Any) -> str:
     """Structure, dtypes, shapes, and numbers or what they come to."""
     if isinstance(value, nd.NDArray):
+        if value.stype != "default":
+            shape = "x".join(map(str, value.shape))
+            parts = (value.data, value.indices, *([value.indptr] if value.stype == "csr" else []))
+            return f"{value.stype}:{shape} {told(parts)}"
         value = value.asnumpy()
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)

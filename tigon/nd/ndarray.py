@@ -325,6 +325,8 @@ def _transpose(self: NDArray, *axes: Any, **keywords: Any) -> NDArray:
     """
     if axes and axes != (None,):
         keywords["axes"] = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+    if isinstance(keywords.get("axes"), list):
+        keywords["axes"] = tuple(keywords["axes"])
     return _run("transpose", self, **keywords)
 
 

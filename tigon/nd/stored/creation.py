@@ -106,7 +106,7 @@ def csr_matrix(arg1: Any, shape: Any = None, ctx: Any = None, dtype: Any = None)
         context = current_context()
         if isinstance(arg1, tuple) and len(arg1) == 2 and isinstance(arg1[1], (tuple, list)):
             return _from_coordinates(*arg1, shape, context, dtype)
-        if isinstance(arg1, tuple) and len(arg1) == 3:
+        if isinstance(arg1, tuple) and len(arg1) == 3 and _holds_rows(arg1):
             return _from_parts(arg1, shape, context, dtype)
         if isinstance(arg1, tuple) and not _holds_rows(arg1):
             return zeros("csr", arg1, context, dtype)
@@ -125,6 +125,12 @@ def _from_parts(
     where = "csr_matrix"
     data = _part(parts[0], _dtype_for(parts[0], dtype), context)
     indices, indptr = (_part(part, INDEX, context) for part in parts[1:])
+    check(
+        data.ndim == indices.ndim == indptr.ndim == 1,
+        where,
+        "expected (data, indices, indptr) of one axis each; given "
+        f"{data.shape}, {indices.shape} and {indptr.shape}",
+    )
     if shape is None:
         shape = (indptr.size - 1, int(indices.asnumpy().max(initial=-1)) + 1)
     extents = _matrix_shape(where, shape)

@@ -281,7 +281,8 @@ def _dot(op: Any, attrs: Any, lhs: Any, rhs: Any) -> Any:
     if isinstance(lhs, CSRNDArray) and not attrs.transpose_b and not isinstance(rhs, CSRNDArray):
         return _matrix_times(lhs, rhs, attrs.transpose_a, attrs.forward_stype)
     if isinstance(rhs, CSRNDArray) and not is_sparse(lhs) and not attrs.transpose_a:
-        if lhs.ndim != 2:
+        inner = rhs.shape[1] if attrs.transpose_b else rhs.shape[0]
+        if lhs.ndim != 2 or lhs.shape[1] != inner:
             return NotImplemented
         made = _matrix_times(rhs, lhs.T, not attrs.transpose_b, "default").T
         return (
@@ -408,7 +409,8 @@ def _update_rows(op: Any, attrs: Any, operands: Sequence[Any], out: Any) -> Any:
     lazy = getattr(attrs, "lazy_update", op.name in _LAZY)
     if not lazy or op.name not in _LAZY or not _is_same(target, weight, operands[0]):
         reason = None if op.name in _LAZY else f"{op.name} of a row-sparse gradient"
-        return apply(op, attrs, [weight, densified(grad, reason), *states], _all_rows(target))
+        apply(op, attrs, [weight, densified(grad, reason), *states], _all_rows(target))
+        return target
     rows = grad.indices
     if rows.size:
         own = [_run("take", one, rows, axis=0) for one in (weight, *states)]
