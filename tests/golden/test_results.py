@@ -163,16 +163,20 @@ def block(function: Any) -> Any:
     return made
 
 
+def tried(function: Any) -> str:
+    """What a call gives, or the first line of its error."""
+    try:
+        return told(function())
+    except Exception as error:
+        return f"! {type(error).__name__}: {error}".splitlines()[0]
+
+
 def hybrid(function: Any, *inputs: Any) -> str:
     """What a function gives on arrays, and, where that differs, in a hybridized block."""
 
     def outcome_of(function: Any) -> str:
-        try:
-            return told(function(*map(nd.array, inputs, [None] * len(inputs), dtypes)))
-        except Exception as error:
-            return f"! {type(error).__name__}: {error}"
+        return tried(lambda: function(*[nd.array(one, dtype=one.dtype) for one in inputs]))
 
-    dtypes = [one.dtype for one in inputs]
     hybridized = block(function)
     expected = outcome_of(function)
     found = [outcome_of(hybridized) for _ in range(2)]
@@ -207,7 +211,7 @@ def idx(array: Any) -> bytes:
 NAMES = {
     name: globals()[name]
     for name in "mx np nd gluon autograd math numbers picture BOXES both trained together "
-    "read measured filled idx said within network stepped block hybrid".split()
+    "read measured filled idx said within network stepped block hybrid tried".split()
 }
 
 

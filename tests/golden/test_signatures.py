@@ -25,6 +25,12 @@ OPERATORS = ("tigon.nd.op", "tigon.sym.op")
 """Where their functions are made, at their first use."""
 GIVEN = (CompiledFunction,)
 """Classes whose objects users are given, by `jit` this one, under no name of theirs."""
+NAMESPACES = [
+    getattr(functions, name)
+    for functions in (mx.nd, mx.sym)
+    for name in ("random", "contrib", "sparse")
+]
+"""Of operators, and of some functions beside them."""
 CALLED = frozenset(("__init__", "__new__", "__call__"))
 
 
@@ -63,6 +69,9 @@ def functions() -> dict[str, FunctionType]:
     """By where they are defined, each once."""
     found = {}
     offered = [pair for module in modules() for pair in public(module)]
+    offered += [
+        (name, getattr(one, name)) for one in NAMESPACES for name in dir(one) if name[0] != "_"
+    ]
     for name, value in [*offered, *((one.__name__, one) for one in GIVEN)]:
         place = f"{getattr(value, '__module__', '')}.{name}"
         for where, member in members(value) if isinstance(value, type) else [(place, value)]:

@@ -589,9 +589,15 @@ def _types(
             where,
             f"the symbol has no argument '{name}'; it has: {', '.join(names)}",
         )
-        extents = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        extents = (shape,) if isinstance(shape, (int, np.integer)) else shape
+        check(
+            isinstance(extents, (tuple, list))
+            and all(isinstance(extent, (int, np.integer)) for extent in extents),
+            where,
+            f"argument '{name}' expects a shape such as (2, 3); given {shape!r:.40}",
+        )
         known = hints[name].dtype if name in hints else None
-        hints[name] = Hint(extents, known)
+        hints[name] = Hint(tuple(extents), known)
     found = infer(symbol._values, hints)
     result = {}
     for node in symbol._variable_nodes():

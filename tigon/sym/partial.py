@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tigon.base import TensorType, TigonError
-from tigon.base.extents import RuntimeExtents, UnknownExtent, is_known
+from tigon.base.extents import RuntimeExtent, RuntimeExtents, UnknownExtent, is_known
 from tigon.ir.graph import VARIABLE, Value, topological_order
 from tigon.sym.inference import Hint, hint_of, infer, merged
 
@@ -35,6 +35,8 @@ def infer_open(outputs: Sequence[Value], given: Mapping[str, Hint]) -> dict[Valu
     if problem.first_open(types) is None:
         return found
     solutions = list(problem.solutions())
+    if not solutions and problem.unsolved:  # perhaps there are extents that fit
+        return found | problem.declared()
     if not solutions:
         assert problem.refusal is not None
         raise problem.refusal
@@ -66,6 +68,15 @@ class _Problem:
             if extent == 0
         ]
         self.refusal: TigonError | None = None
+        self.unsolved = False
+        """Whether a rule refused operands for an equation that is not solved here."""
+
+    def declared(self) -> dict[Value, OpenShape]:
+        """What is said of the variables of which only some extents are known."""
+        return {
+            value: tuple(extent or None for extent in shape)
+            for value, (_, shape) in self.partial.items()
+        }
 
     def first_open(self, types: Mapping[Value, TensorType]) -> Value | None:
         """The first variable of which only some extents are known."""
@@ -90,6 +101,7 @@ class _Problem:
                     yield solution, types
             except TigonError as error:
                 self.refusal = self.refusal or error
+                self.unsolved = self.unsolved or _is_unsolved(extents, free)
                 for place, equal in _equations(extents, free):
                     todo.append({**solution, place: equal})
 
@@ -143,16 +155,32 @@ def _equations(
 ) -> Iterator[tuple[_Place, int | _Place]]:
     """What would have made comparisons true that were asked for and were not."""
     for (difference, test), answer in extents.guards.items():
-        if test != "eq" or answer:
-            continue
-        terms = dict(difference.terms)
-        constant = terms.pop((), 0)
-        if any(len(monomial) != 1 or monomial[0][0] != "n" for monomial in terms):
-            continue
-        numbers = [(free[monomial[0][1]], factor) for monomial, factor in terms.items()]
-        if len(numbers) == 1 and abs(numbers[0][1]) == 1:
-            extent = -constant * numbers[0][1]
-            if extent > 0:
-                yield numbers[0][0], extent
-        elif len(numbers) == 2 and constant == 0 and numbers[0][1] == -numbers[1][1]:
-            yield numbers[1][0], numbers[0][0]
+        if test == "eq" and not answer:
+            yield from _solved(difference, free) or ()
+
+
+def _is_unsolved(extents: RuntimeExtents, free: Sequence[_Place]) -> bool:
+    """Whether what was asked last, and refused, is an equation of which nobody knows here whether
+    extents solve it."""
+    if not extents.guards:
+        return False
+    (difference, test), answer = next(reversed(extents.guards.items()))
+    return test == "eq" and not answer and _solved(difference, free) is None
+
+
+def _solved(
+    difference: RuntimeExtent, free: Sequence[_Place]
+) -> list[tuple[_Place, int | _Place]] | None:
+    """What an unknown extent is, if this is 0: nothing where it cannot be, None where there are
+    many answers, or products and quotients."""
+    terms = dict(difference.terms)
+    constant = terms.pop((), 0)
+    if any(len(monomial) != 1 or monomial[0][0] != "n" for monomial in terms):
+        return None
+    numbers = [(free[monomial[0][1]], factor) for monomial, factor in terms.items()]
+    if len(numbers) == 1:
+        extent, rest = divmod(-constant, numbers[0][1])
+        return [(numbers[0][0], extent)] if extent > 0 and not rest else []
+    if len(numbers) == 2 and constant == 0 and numbers[0][1] == -numbers[1][1]:
+        return [(numbers[1][0], numbers[0][0])]
+    return None

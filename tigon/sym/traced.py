@@ -21,6 +21,7 @@ from tigon.ops.indexing_plan import Region, check_value_shape, getitem, is_basic
 from tigon.ops.record import get
 from tigon.ops.signature import reshape_arguments
 from tigon.runtime import tracing
+from tigon.sym.compiled import as_array
 from tigon.sym.symbol import NotImplementedForSymbol, Symbol, apply
 from tigon.sym.traced_number import TracedNumber
 
@@ -127,8 +128,10 @@ class ArraySymbol(Symbol):
             array, key, value = self._concrete("x[indices] = value", (key, value))
             array[key] = value
             return
-        part = get("_cast_like")(value, self) if isinstance(value, Symbol) else value
-        if not isinstance(part, Symbol):
+        part = value
+        if not isinstance(value, (bool, int, float, np.generic)):
+            part = get("_cast_like")(self._beside(value), self)
+        else:
             filled = get("_full")
             fields = {"shape": (1,), "value": part, "dtype": as_dtype(self.dtype).name}
             part = apply(filled, filled.make_attrs(fields), (), like=type(self))
@@ -140,6 +143,14 @@ class ArraySymbol(Symbol):
             self._write(found, part)
         finally:
             set_recording(before)
+
+    def _beside(self, value: Any) -> Any:
+        """A value to be written; what is no symbol is one of the numbers that the trace holds."""
+        capture = tracing.capture()
+        if isinstance(value, Symbol) or capture is None:
+            return value
+        given = np.asarray(value) if isinstance(value, (list, tuple)) else value
+        return capture(as_array("x[...] = value", "value", given))
 
     def _write(self, found: Region, part: Any) -> None:
         check_value_shape(part.shape, found.value_shape)
