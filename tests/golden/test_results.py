@@ -183,6 +183,19 @@ def hybrid(function: Any, *inputs: Any) -> str:
     return expected if all(one == expected for one in found) else f"{expected}, but {found}"
 
 
+def ways(function: Any, *inputs: Any) -> Any:
+    """Into how many paths a hybridized block falls for these inputs, how often it gives way, and
+    what it gives, or what differs on arrays."""
+    before, hybridized = mx.runtime.stats(), block(function)
+    pairs = [
+        [tried(lambda f=f, i=one: f(nd.array(i, dtype=i.dtype))) for f in (hybridized, function)]
+        for one in inputs
+    ]
+    after = mx.runtime.stats()
+    moved = [after[name] - before[name] for name in ("paths", "given_way")]
+    return *moved, *(one if one == other else (one, other) for one, other in pairs)
+
+
 class Files:
     """A folder for the files that cases read, which is called FOLDER in what is told."""
 
@@ -211,7 +224,7 @@ def idx(array: Any) -> bytes:
 NAMES = {
     name: globals()[name]
     for name in "mx np nd gluon autograd math numbers picture BOXES both trained together "
-    "read measured filled idx said within network stepped block hybrid tried".split()
+    "read measured filled idx said within network stepped block hybrid tried ways".split()
 }
 
 

@@ -482,7 +482,16 @@ def _atom_text(atom: _Atom) -> str:
     if atom[0] == "n":
         return f"n{atom[1]}"
     function, a, b = atom
-    return f"({a} {'//' if function == 'floordiv' else '%'} {b})"
+    sign = "//" if function == "floordiv" else "%"
+    return f"({_operand_text(a)} {sign} {_operand_text(b)})"
+
+
+def _operand_text(number: _Number) -> str:
+    if isinstance(number, int) or (
+        list(number.terms.values()) == [1] and all(len(monomial) == 1 for monomial in number.terms)
+    ):
+        return str(number)
+    return f"({number})"
 
 
 def _exact_quotient(
