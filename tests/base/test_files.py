@@ -18,7 +18,7 @@ import pytest
 import tigon as mx
 from tigon import gluon, nd, sym
 from tigon.base import files
-from tigon.base.files import is_temporary, write_file
+from tigon.base.files import NewFile, is_temporary, write_file
 
 
 @pytest.fixture(autouse=True)
@@ -35,24 +35,40 @@ def mode(path: Any) -> int:
 # ------------------------------------------------------------------------ what is there
 
 
-def test_a_new_file_has_the_mode_of_the_umask(tmp_path: Path) -> None:
-    for mask, expected in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0o027, 0o640)):
+def by_parts(path: Path, content: bytes) -> None:
+    new = NewFile(path)
+    new.write(content[:1])
+    new.write(content[1:])
+    assert new.is_open
+    new.close()
+    new.close()
+    assert not new.is_open
+
+
+WRITERS = pytest.mark.parametrize("write", [write_file, by_parts])
+
+
+@WRITERS
+def test_a_new_file_has_the_mode_of_the_umask(tmp_path: Path, write: Any) -> None:
+    for mask, expected in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0o000, 0o666)):
         os.umask(mask)
-        write_file(tmp_path / oct(mask), b"x")
+        write(tmp_path / oct(mask), b"x")
         assert mode(tmp_path / oct(mask)) == expected
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
 
 
+@WRITERS
 @pytest.mark.parametrize("kept", [0o600, 0o644, 0o640, 0o755, 0o666, 0o400])
-def test_an_old_file_keeps_its_mode(tmp_path: Path, kept: int) -> None:
+def test_an_old_file_keeps_its_mode(tmp_path: Path, kept: int, write: Any) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"old")
     path.chmod(kept)
     if os.access(path, os.W_OK):
-        write_file(path, b"new")
+        write(path, b"new")
         assert path.read_bytes() == b"new"
     else:
         with pytest.raises(PermissionError):
-            write_file(path, b"new")
+            write(path, b"new")
         assert path.read_bytes() == b"old"
     assert mode(path) == kept
 

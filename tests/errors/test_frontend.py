@@ -338,3 +338,22 @@ def test_errors_leave_no_trace():
             act()
     assert x.asnumpy().all()
     assert executor.forward()[0].asnumpy().tolist() == [3, 3]
+
+
+def test_tracebacks_of_blocks_are_those_of_the_users_code(monkeypatch):
+    class Wrong(mx.gluon.HybridBlock):
+        def forward(self, x):
+            return nd.dot(x, x)
+
+    def frames(hybridize):
+        net = Wrong()
+        net.hybridize(hybridize)
+        with pytest.raises(mx.TigonError) as caught:
+            net(nd.ones((2, 3)))
+        return [(entry.path.name, entry.name) for entry in caught.traceback]
+
+    for hybridize in (False, True):
+        own = [name for name, _ in frames(hybridize)]
+        assert set(own) == {"test_frontend.py"} and frames(hybridize)[-1][1] == "forward"
+    monkeypatch.setenv("TIGON_DEBUG", "1")
+    assert {name for name, _ in frames(False)} > {"test_frontend.py"}

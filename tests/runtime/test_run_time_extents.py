@@ -261,7 +261,8 @@ def test_sizes_beyond_any_memory_are_refused_as_ever() -> None:
 
 def test_examples_are_the_next_primes_for_any_size() -> None:
     primes = {n for n in range(2, 2000) if all(n % m for m in range(2, int(n**0.5) + 1))}
-    for value in (*range(1, 1500, 7), 41041, 10585):  # the last two: Carmichael's numbers
+    squares = (41 * 41, 41 * 43, 43 * 43, 43 * 47, 1999 * 1997)
+    for value in (*range(1, 1500, 7), *squares, 41041, 10585):  # the last two: Carmichael's numbers
         (example,) = RuntimeExtents([value]).examples
         assert example >= value and all(example % prime for prime in primes - {example})
         passed = range(max(value, 11), example)
