@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from tigon.base.dtypes import float32, int64
+from tigon.base.dtypes import DType, float32, int64
 from tigon.loop import build as L
 from tigon.loop.grammar import Apply, Buffer, Expr, LoopAxis, Nest, Store, walk
 from tigon.loop.interpret import interpret
@@ -152,3 +152,15 @@ def test_affine_with_slots() -> None:
     assert repr(found) == "({'i': $0}, add(mul($0, 2), j))"
     assert affine(L.mul(i, i), {"i"}) is None
     assert affine(L.load(0, i, int64), {"i"}) is None
+
+
+@pytest.mark.parametrize("dtype", [int64, float32], ids=str)
+@pytest.mark.parametrize("pair", [("eq", "ne"), ("lt", "ge"), ("gt", "le")], ids="-".join)
+def test_what_is_not_so_is_the_opposite(pair: tuple[str, str], dtype: DType) -> None:
+    operands = L.load(0, L.axis("i"), dtype), L.load(1, L.axis("i"), dtype)
+    one, other = (L.apply(function, *operands) for function in pair)
+    ordered = dtype is int64 or pair == ("eq", "ne")  # of floats a NaN fails both
+    for first, second in ((one, other), (other, one)):
+        negated = L.apply("not", first)
+        assert negated is second if ordered else negated is not second
+        assert L.apply("not", negated) is first
