@@ -522,7 +522,7 @@ MESSAGES = {
     "an open extent that is divided": (
         one("AveragePool", ("x", [1, 1, "w"]), kernel_shape=[3], strides=[2], ceil_mode=1),
         "ModelProto: node 0 'n' (AveragePool): what it does depends on an extent that the file "
-        "leaves open: -1*(-1*n0 + 3 // 2) + 1 is divided by 1 (n0 is 'w' in the file, which "
+        "leaves open: -1*((-1*n0 + 3) // 2) + 1 is divided by 1 (n0 is 'w' in the file, which "
         "shapes={'input': (...)} can say)",
     ),
     "an open image that is resized": (
