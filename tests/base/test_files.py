@@ -57,6 +57,16 @@ def test_a_new_file_has_the_mode_of_the_umask(tmp_path: Path, write: Any) -> Non
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
 
 
+def test_what_is_written_in_parts_is_a_file_of_one_writer(tmp_path: Path) -> None:
+    with pytest.raises(mx.TigonError, match="expected the path of a file"):
+        NewFile(tmp_path)
+    first = NewFile(tmp_path / "x")
+    with pytest.raises(mx.TigonError, match="expected to be its only writer"):
+        NewFile(tmp_path / "x")
+    first.abandon()
+    assert not first.is_open and os.listdir(tmp_path) == []
+
+
 @WRITERS
 @pytest.mark.parametrize("kept", [0o600, 0o644, 0o640, 0o755, 0o666, 0o400])
 def test_an_old_file_keeps_its_mode(tmp_path: Path, kept: int, write: Any) -> None:
