@@ -278,15 +278,19 @@ class Rows(Body):
         space = [LoopAxis(axis.name, L.const(axis.extent)) for axis in outer]
         turned = None
         if not inner:
-            copies = not stages and len(full) == 1 and isinstance(full[0], Store)
-            copies = copies and isinstance(full[0].value, Load)
-            turned = turned_along(outer, map(rewrite, exprs), FULL_VECTOR if copies else SQUARE + 1)
+            shortest = FULL_VECTOR if _is_copy([*stages, *full, *row]) else SQUARE + 1
+            turned = turned_along(outer, map(rewrite, exprs), shortest)
         if turned is not None:
             space, body = in_squares(outer, turned, space, body)
         elif vector is None and outer:
             space, body = across(outer, space, body, COLUMN_BLOCK if inner else BLOCK)
         nest = Nest(tuple(self.buffers.buffers), tuple(space), tuple(body))
         return LoweredNest(clip_reductions(nest), self.buffers.values)
+
+
+def _is_copy(body: Sequence[Stmt]) -> bool:
+    """Whether elements are moved as they are, which is quick in squares of any length."""
+    return len(body) == 1 and isinstance(body[0], Store) and isinstance(body[0].value, Load)
 
 
 def dense_along(axis: str, exprs: Iterable[Expr]) -> bool:

@@ -290,9 +290,9 @@ class Body:
     # --------------------------------------------------------------------------------- loops
 
     def loops(self, axes: Sequence[LoopAxis], body: Sequence[Stmt]) -> None:
-        turned = _turned(axes, body)
-        if turned is not None:
-            axes = self.turn(axes, *turned)
+        turn = _Turn.of(axes, body)
+        if turn is not None:
+            axes = self.turn(axes, turn)
         lanes = self.loop_lanes(body)
         work = _work(value for stmt in body for value in _values(stmt))
 
@@ -302,20 +302,19 @@ class Body:
 
         self.over(axes, lanes, [], run, work >= _HEAVY)
 
-    def turn(self, axes: Sequence[LoopAxis], store: Store, load: Load) -> Sequence[LoopAxis]:
-        """A copy that runs along the first of two axes where it reads and along the second where it
-        writes, square by square; the last squares begin early enough to stay inside. What is left
-        are the same axes, without a line if that has been all: where one is no square long, it has
-        been nothing."""
+    def turn(self, axes: Sequence[LoopAxis], turn: _Turn) -> Sequence[LoopAxis]:
+        """The copy, square by square; the last squares begin early enough to stay inside. What is
+        left are the same axes, without a line if that has been all: where one is no square long, it
+        has been nothing."""
         e, out = self.e, self.e.out
         lines, columns = axes
-        (source, target), names = _steps(axes, store, load), (lines.name, columns.name)
+        load, names = turn.load, (lines.name, columns.name)
         lanes = literal(e.target.lanes(load.dtype.itemsize), "i64")
         ends = [(e.emit(axis.start), e.emit(axis.stop)) for axis in axes]
         extents = [binary(out, "sub", stop, start) for start, stop in ends]
         enough = [compare(out, "icmp sge", extent, lanes) for extent in extents]
         whole = binary(out, "and", *enough)
-        apart = [e.emit(source), e.emit(target)]
+        apart = [e.emit(step) for step in turn.apart]
 
         def squares(number: int, body: Callable[[], None]) -> None:
             start, stop = ends[number]
@@ -336,7 +335,7 @@ class Body:
                     f"getelementptr {element_type(load.dtype)}, {e.base(buffer)}, {e.emit(index)}",
                     "ptr",
                 )
-                for buffer, index in ((load.buffer, load.index), (store.buffer, store.index))
+                for buffer, index in ((one.buffer, one.index) for one in (load, turn.store))
             ]
             turn_square(e, load.dtype, (places[0], apart[0]), (places[1], apart[1]))
 
@@ -644,32 +643,32 @@ class Body:
         return [select(out, wins, new, old), select(out, wins, new_at, old_at)]
 
 
-def _turned(axes: Sequence[LoopAxis], body: Sequence[Stmt]) -> tuple[Store, Load] | None:
-    """The store and load of a copy along two axes that lies along one where it is read and along
-    the other, that of vectors, where it is written."""
-    if len(axes) != 2 or axes[0].vector or not axes[1].vector or len(body) != 1:
-        return None
-    (store,) = body
-    if not isinstance(store, Store) or store.accumulate or not isinstance(store.value, Load):
-        return None
-    load = store.value
-    if load.dtype.itemsize not in TURNED:
-        return None
-    return (store, load) if _steps(axes, store, load) is not None else None
+class _Turn(Frozen):
+    """A copy along two axes that lies along one where it is read and along the other, that of
+    vectors, where it is written. `apart`: how far apart lie what is read along the second and what
+    is written along the first."""
 
+    store: Store
+    load: Load
+    apart: tuple[Expr, Expr]
 
-def _steps(axes: Sequence[LoopAxis], store: Store, load: Load) -> tuple[Expr, Expr] | None:
-    """How far apart such a copy reads along the second axis, and writes along the first."""
-    lines, columns = (axis.name for axis in axes)
-    found = [affine(index, {lines, columns}) for index in (load.index, store.index)]
-    if found[0] is None or found[1] is None:
-        return None
-    (read, _), (written, _) = found
-    one = L.const(1)
-    if read.get(lines) != one or written.get(columns) != one:
-        return None
-    steps = read.get(columns), written.get(lines)
-    return None if steps[0] is None or steps[1] is None else (steps[0], steps[1])
+    @staticmethod
+    def of(axes: Sequence[LoopAxis], body: Sequence[Stmt]) -> _Turn | None:
+        if len(axes) != 2 or axes[0].vector or not axes[1].vector or len(body) != 1:
+            return None
+        (store,) = body
+        if not isinstance(store, Store) or store.accumulate or not isinstance(store.value, Load):
+            return None
+        load = store.value
+        lines, columns = (axis.name for axis in axes)
+        read, written = (affine(one.index, {lines, columns}) for one in (load, store))
+        if read is None or written is None or load.dtype.itemsize not in TURNED:
+            return None
+        across, down = read[0].get(columns), written[0].get(lines)
+        if across is None or down is None:
+            return None
+        ones = read[0].get(lines), written[0].get(columns)
+        return _Turn(store, load, (across, down)) if ones == (L.const(1), L.const(1)) else None
 
 
 def _split(values: list[Value], states: Sequence[State]) -> list[list[Value]]:
