@@ -417,6 +417,23 @@ assert len(list(gluon.data.DataLoader(doubled, 1, num_workers=1, thread_pool=Tru
 """,
     ),
     Difference(
+        "`Module.set_params` where a store updates the weights",
+        "the store keeps its own, which the next update brings back",
+        "the store has them, too",
+        """
+module = mx.mod.Module(sym.MakeLoss(sym.FullyConnected(sym.var("data"), num_hidden=1, name="fc")),
+                       label_names=None, context=[mx.cpu(0), mx.cpu(1)])
+module.bind([("data", (2, 2))])
+module.init_params(mx.init.Zero())
+module.init_optimizer(kvstore="local", optimizer_params={"learning_rate": 0.0})
+own = {"fc_weight": nd.array([[3, 4]]), "fc_bias": nd.array([5])}
+module.set_params(own, {})
+module.forward_backward(mx.io.DataBatch([nd.ones((2, 2))]))
+module.update()
+assert module.get_params()[0]["fc_bias"].asscalar() == 5
+""",
+    ),
+    Difference(
         "padded rows of the last batch, in `Module.score`",
         "count",
         "do not count, as in `predict`",
