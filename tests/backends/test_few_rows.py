@@ -18,14 +18,16 @@ from tigon.ops import get
 from tigon.program.lowered import prepare
 
 
-def plan_of(rows: int, inner: int, columns: int, along: bool = False) -> object:
+def plan_of(
+    rows: int, inner: int, columns: int, along: bool = False, finish: str = "relu"
+) -> object:
     """What is decided about the first nest of a product, both of whose operands lie along the sum
-    or not."""
+    or not, and of whose results something is made."""
     right = (columns, inner) if along else (inner, columns)
     types = (TensorType(shape, as_dtype("float32")) for shape in ((rows, inner), right))
     operands = [variable(name, type_) for name, type_ in zip("ab", types, strict=True)]
     product = get("dot")(*operands, transpose_b=along)
-    fusion = fuse(prepare(Graph(operands, [product])), enabled=True)
+    fusion = fuse(prepare(Graph(operands, [get(finish)(product)])), enabled=True)
     nests = [nest.nest for group in fusion.groups for nest in lower_group(group, fusion)]
     (nest,) = (nest for nest in nests if isinstance(nest, Contraction))
     return cpu.prepare(nest).structure.variant
@@ -58,6 +60,11 @@ def test_few_lines_along_the_sum_are_not_packed() -> None:
         assert isinstance(plan_of(rows, 512, 2048, along=True), NestPlan)
     assert isinstance(plan_of(25, 512, 2048, along=True), Plan)
     assert isinstance(plan_of(8, 60, 2048, along=True), Plan)
+
+
+def test_results_that_take_long_are_finished_in_vectors() -> None:
+    assert isinstance(plan_of(8, 512, 2048, along=True, finish="tanh"), NestPlan)
+    assert isinstance(plan_of(9, 512, 2048, along=True, finish="tanh"), Plan)
 
 
 def test_a_row_times_a_matrix_that_no_cache_holds() -> None:

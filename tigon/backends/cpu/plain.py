@@ -11,8 +11,10 @@ from tigon.backends.cpu import cost
 from tigon.backends.cpu.plan import count, is_contiguous, step_along
 from tigon.base.tiles import FEW_ROWS, LONG_SUM, Registers
 from tigon.loop import build as L
+from tigon.loop.functions import FUNCTIONS
 from tigon.loop.grammar import (
     Accumulator,
+    Apply,
     Const,
     Contraction,
     Expr,
@@ -35,6 +37,7 @@ _SMALL = 256
 """Elements of a right operand that each row may as well read again."""
 _STRIP = 256  # columns per point
 _TOGETHER = 4  # lines of the larger operand per point
+_COSTLY = 8  # rows up to which results are worth finishing one by one, where that takes long
 _SEVERAL = 8  # lines
 _OPERANDS = 8  # registers that hold no sums
 _LOADS = 3  # what loads and the loop take, in multiply-adds
@@ -62,7 +65,9 @@ def as_nest(nest: Contraction, registers: Registers, is_open: bool) -> Nest | No
     left_along = _contiguous(nest.left, nest.inner)
     right_along = _contiguous(nest.right, nest.inner)
     if left_along and right_along:
-        few = FEW_ROWS if cost.extent(nest.inner[-1]) >= LONG_SUM else FEW
+        few = FEW
+        if cost.extent(nest.inner[-1]) >= LONG_SUM:
+            few = _COSTLY if _is_costly(nest) else FEW_ROWS
         if min(rows, columns) <= few or not nest.dtype.is_float:
             return _dots(nest, registers, is_open)
     if rows <= FEW or columns <= FEW:
@@ -70,6 +75,17 @@ def as_nest(nest: Contraction, registers: Registers, is_open: bool) -> Nest | No
         if rows <= FEW and alone and _contiguous(nest.right, nest.columns):
             return _strips(nest)
     return None if nest.dtype.is_float else _strips(nest)
+
+
+def _is_costly(nest: Contraction) -> bool:
+    """Whether what is made of a result takes long, and had better be vectors."""
+    values = [stmt.value for stmt in nest.body if isinstance(stmt, (Let, Store))]
+    return any(
+        FUNCTIONS[node.function].costly
+        for value in values
+        for node in walk(value)
+        if isinstance(node, Apply)
+    )
 
 
 def _is_short(nest: Contraction) -> bool:
