@@ -3,6 +3,7 @@ memory that ends where the image does."""
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,16 @@ from tests.backends.test_contractions import axes, flat, whole
 from tigon.backends.cpu.backend import CpuBackend, cpu
 from tigon.backends.cpu.plan import Plan
 from tigon.backends.cpu.sliding import Slide, find_slide
+from tigon.base import TensorType, as_dtype
 from tigon.base.dtypes import float32
+from tigon.base.extents import RuntimeExtents
 from tigon.base.frozen import replace
+from tigon.ir import Graph, variable
 from tigon.loop import build as L
 from tigon.loop.grammar import Buffer, Contraction, Expr, Load, Store, walk
 from tigon.loop.rewrite import substitute
+from tigon.ops import get
+from tigon.program.lowered import LoweredGraph
 
 Pair = tuple[int, int]
 
@@ -162,3 +168,17 @@ def test_many_points_give_the_same_as_one() -> None:
     for point in reversed(range(launch.launchable.points)):
         launch(point, point + 1)
     np.testing.assert_array_equal(arrays[2], together)
+
+
+def test_images_of_few_places_hold_for_open_sizes() -> None:
+    """Of few places each image by itself is few columns: what is decided is decided of all."""
+    extents = RuntimeExtents([4, 32, 48])
+    batch, height, width = extents.unknown
+    x = variable("x", TensorType((batch, 3, height, width), as_dtype("float32")))
+    w = variable("w", TensorType((8, 3, 3, 3), as_dtype("float32")))
+    y = get("Convolution")(x, w, kernel=(3, 3), num_filter=8, no_bias=True)
+    (kernel,) = LoweredGraph(Graph([x, w], [y]), frozenset(), (), (), None).kernels
+    (nest,) = kernel.nests
+    for sizes in product((1, 3), (3, 4, 6), (3, 4, 6)):
+        with extents.supposed(sizes):
+            assert cpu.formulas(nest.nest, extents, sizes).structure

@@ -16,7 +16,7 @@ from tigon.program.compile import compile_graph
 from tigon.program.lowered import LoweredGraph
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "uint8", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "int64", "uint8"])
 @pytest.mark.parametrize("seed", range(8))
 def test_turned_copies(seed: int, dtype: str) -> None:
     random = np.random.default_rng(seed)

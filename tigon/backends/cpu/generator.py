@@ -154,6 +154,7 @@ class Generator:
             holds = holds and (not variant.near or cost.near(plain))
         else:
             assert isinstance(nest, Contraction)
+            tiled = as_nest(nest, registers, True) is None  # of the nest before it is arranged
             if isinstance(variant, StridedPlan):
                 with extents.known(values):
                     strided = find_strides(nest, target)
@@ -174,7 +175,7 @@ class Generator:
                 found, numbers = numbers_of(nest)
                 cut, points = [*vars(blocks).values()], count_points(nest, blocks)
             numbers = (*numbers, *(("<q", number) for number in cut))
-            holds = found == structure.nest and as_nest(nest, registers, True) is None
+            holds = tiled and found == structure.nest
         with extents.known(values):
             holds = holds and pack(numbers) == launch.slots
             holds = holds and int(points) == launch.points
