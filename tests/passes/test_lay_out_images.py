@@ -87,7 +87,8 @@ def random_network(random: np.random.Generator) -> Graph:
 
     for number in range(int(random.integers(3, 9))):
         y = images[int(random.integers(len(images)))]
-        kind = pick("convolution", "convolution", "sum", "join", "pool", "scale", "view")
+        kinds = ("convolution", "convolution", "convolution", "sum", "join", "pool", "scale")
+        kind = pick(*kinds, "view", "other image")
         if kind == "convolution":
             groups, k = pick(1, 1, y.shape[1]), pick(1, 3)
             filters = y.shape[1] if groups > 1 else pick(16, 32, 20, 24)
@@ -117,6 +118,8 @@ def random_network(random: np.random.Generator) -> Graph:
             s = image(f"s{number}", y.shape[1], 1, 1)
             inputs.append(s)
             y = get("relu")(y * s)
+        elif kind == "other image":
+            y = pick(*other_images(y))
         else:
             others.append(
                 pick(
@@ -134,6 +137,39 @@ def random_network(random: np.random.Generator) -> Graph:
         if trains
         else Graph(inputs, [*images[1:], *others] or [x + 1])
     )
+
+
+def other_images(y: Value) -> list[Value]:
+    """Views that are images again, of other elements at each place."""
+    n, c, h, w = y.shape
+    widths = {"before": (0, 0, 0, 0), "after": (0, 0, 0, 2)}
+    return [
+        get("reverse")(y, axis=2),
+        get("reverse")(y, axis=1),
+        get("transpose")(y, axes=(0, 1, 3, 2)),
+        get("transpose")(get("reshape")(y, shape=(n, h, w, c)), axes=(0, 3, 1, 2)),
+        get("slice_axis")(get("_pad")(y, **widths, value=1.0), axis=3, begin=2, end=w + 2),
+    ]
+
+
+def other_by_number(number: int) -> Graph:
+    x, w, v = image("x", 2, 16, 9, 11), image("w", 32, 16, 3, 3), image("v", 32, 32, 3, 3)
+    d = image("d", 32, 1, 3, 3)
+    fields = {"kernel": (3, 3), "num_filter": 32, "pad": (1, 1), "no_bias": True}
+    y = other_images(get("relu")(get("Convolution")(x, w, **fields)))[number]
+    z = get("Convolution")(y, v, **fields) + get("Convolution")(y, d, num_group=32, **fields)
+    return Graph([x, w, v, d], [z])
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_views_of_an_image_that_are_other_images(number: int) -> None:
+    """Their shapes may be those of what lies in memory, their elements are not."""
+    graph = primitives(other_by_number(number))
+    random = np.random.default_rng(number)
+    given = [random.integers(-2, 3, value.shape).astype("float32") for value in graph.inputs]
+    found = interpret(lay_out_images(graph, WIDE), given)
+    for one, wanted in zip(found, interpret(graph, given), strict=True):
+        np.testing.assert_array_equal(one, wanted)
 
 
 @pytest.mark.parametrize("seed", range(60))

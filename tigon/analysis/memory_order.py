@@ -57,6 +57,39 @@ def memory_order(
     return tuple(range(value.ndim)) if order is None else order
 
 
+def is_same_array(value: Value, root: Value) -> bool:
+    """Whether a view of `root` is that array but for axes of extent 1: transpositions and reshapes
+    that leave all other axes as they were.
+
+    >>> from tigon.base import TensorType, as_dtype
+    >>> from tigon.ir import variable
+    >>> y = variable("y", TensorType((2, 5, 6, 3), as_dtype("float32")))
+    >>> image = transpose(y, axes=(0, 3, 1, 2))
+    >>> groups = _reshape(image, shape=(2, 3, 1, 5, 6))
+    >>> is_same_array(transpose(groups, axes=(0, 3, 4, 1, 2)), y), is_same_array(groups, y)
+    (True, False)
+    >>> is_same_array(_reshape(image, shape=y.shape), y)
+    False
+    """
+    views: list[Value] = []
+    while value is not root:
+        if value.node.op not in (transpose, _reshape):
+            return False
+        views.append(value)
+        value = value.node.inputs[0]
+    axes = [None if is_one(extent) else axis for axis, extent in enumerate(root.shape)]
+    for view in reversed(views):
+        if view.node.op is transpose:
+            axes = [axes[axis] for axis in view.node.attrs.axes or reversed(range(len(axes)))]
+            continue
+        if not same_shape(_squeezed(view.node.inputs[0].shape), _squeezed(view.shape)):
+            return False
+        real = iter([axis for axis in axes if axis is not None])
+        axes = [None if is_one(extent) else next(real) for extent in view.shape]
+    left = [axis for axis in axes if axis is not None]
+    return left == sorted(left)
+
+
 def is_row_major(order: Order) -> bool:
     return order == tuple(range(len(order)))
 

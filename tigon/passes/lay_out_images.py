@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from math import prod
 from string import ascii_letters
 
-from tigon.analysis.memory_order import VIEWS, Order, is_row_major, memory_order, with_ones
+from tigon.analysis.memory_order import (
+    VIEWS,
+    Order,
+    is_row_major,
+    is_same_array,
+    memory_order,
+    with_ones,
+)
 from tigon.analysis.views import is_computed
 from tigon.base.extents import estimate, is_known, is_one
 from tigon.base.frozen import Frozen, replace
@@ -217,12 +224,9 @@ class _Layout:
     def is_turned(self, value: Value) -> bool:
         """Whether a value is seen through a view of an image that lies in another order."""
         root = self.root(value)
-        return root in self.laid_out and not self.is_same(root, value)
-
-    def is_same(self, root: Value, value: Value) -> bool:
-        """Whether a value that is a view of `root` has its elements in the same order."""
         real = [[n for n in shape if not is_one(n)] for shape in (root.shape, value.shape)]
-        return real[0] == real[1] and is_row_major(with_ones(self.order(value), value.shape))
+        same = real[0] == real[1] and is_row_major(with_ones(self.order(value), value.shape))
+        return root in self.laid_out and not same
 
     def convolution(self, node: Node, form: _Form) -> Sequence[Value] | None:
         extents = form.extents
@@ -333,7 +337,7 @@ class _Layout:
         """The same of a value that differs from what lies there in axes of extent 1 alone: that is
         written within the border, and seen through a reshape."""
         root = self.root(value)
-        if root is value or root not in self.laid_out or not self.is_same(root, value):
+        if root is value or root not in self.laid_out or not is_same_array(value, root):
             return None
         wide = [not is_one(extent) for extent in value.shape]
         sides = list(zip(before, after, strict=True)) or [(0, 0)] * value.ndim
