@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import tigon as mx
+from tests.module.given_batches import GivenBatches
 from tigon import nd, sym
-from tigon.io import DataBatch, DataDesc, DataIter, NDArrayIter
+from tigon.io import DataBatch, DataDesc, NDArrayIter
 
 # -- buckets
 
@@ -22,19 +23,18 @@ def sentences(length: int) -> Any:
     return sym.SoftmaxOutput(fc, name="softmax"), ("data",), ("softmax_label",)
 
 
-class Sentences(DataIter):
+class Sentences(GivenBatches):
     """Batches of sentences of different lengths, the same ones in every epoch."""
 
     def __init__(self, lengths: tuple[int, ...], batch: int = 6) -> None:
-        super().__init__(batch)
         rng = np.random.RandomState(0)
         self.default_bucket_key = max(lengths)
-        self.made = []
+        made = []
         for length in lengths:
             data = rng.randint(0, 7, (batch, length)).astype("float32")
             label = (data.mean(1) > 3).astype("float32")
             described = [DataDesc("data", data.shape)], [DataDesc("softmax_label", label.shape)]
-            self.made.append(
+            made.append(
                 DataBatch(
                     [nd.array(data)],
                     [nd.array(label)],
@@ -44,18 +44,8 @@ class Sentences(DataIter):
                     provide_label=described[1],
                 )
             )
-        self.provide_data = [DataDesc("data", (batch, max(lengths)))]
-        self.provide_label = [DataDesc("softmax_label", (batch,))]
-        self.place = 0
-
-    def reset(self) -> None:
-        self.place = 0
-
-    def next(self) -> Any:
-        if self.place == len(self.made):
-            raise StopIteration
-        self.place += 1
-        return self.made[self.place - 1]
+        data_described = [DataDesc("data", (batch, max(lengths)))]
+        super().__init__(made, (data_described, [DataDesc("softmax_label", (batch,))]))
 
 
 LENGTHS = (3, 8, 5, 3, 8, 5, 2)

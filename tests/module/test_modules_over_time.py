@@ -21,8 +21,9 @@ from hypothesis.stateful import (
 )
 
 import tigon as mx
+from tests.module.given_batches import GivenBatches
 from tigon import nd, sym
-from tigon.io import DataBatch, DataDesc, DataIter
+from tigon.io import DataBatch, DataDesc
 
 Array = np.ndarray
 Samples = tuple[Array, Array]
@@ -49,23 +50,10 @@ def batch_of(given: Samples, pad: int = 0) -> DataBatch:
     return DataBatch([nd.array(data)], [nd.array(labels)], pad, None, data.shape[1], *own)
 
 
-class Batches(DataIter):
+def in_batches(given: list[Samples], pad: int) -> GivenBatches:
     """Batches, the last of which is padded."""
-
-    def __init__(self, given: list[Samples], pad: int) -> None:
-        super().__init__(given[0][0].shape[0])
-        self.provide_data, self.provide_label = described(*given[0][0].shape)
-        self.made = [batch_of(one, pad * (one is given[-1])) for one in given]
-        self.place = 0
-
-    def reset(self) -> None:
-        self.place = 0
-
-    def next(self) -> Any:
-        if self.place == len(self.made):
-            raise StopIteration
-        self.place += 1
-        return self.made[self.place - 1]
+    made = [batch_of(one, pad * (one is given[-1])) for one in given]
+    return GivenBatches(made, described(*given[0][0].shape))
 
 
 def features(data: Any) -> Any:
@@ -207,7 +195,7 @@ class ModuleMachine(RuleBasedStateMachine):
         metric = mx.metric.Accuracy(output_names=["softmax_output"], label_names=["softmax_label"])
         told: list[Any] = []
         self.module.fit(
-            Batches(given, pad),
+            in_batches(given, pad),
             eval_metric=metric,
             num_epoch=4,
             begin_epoch=3,
@@ -229,7 +217,7 @@ class ModuleMachine(RuleBasedStateMachine):
         metric.update([nd.array([0])], [nd.array([[0.5, 0.5]])])
         told: list[Any] = []
         ends: list[Any] = []
-        iterator = Batches(given, pad)
+        iterator = in_batches(given, pad)
         iterator.place = len(given)
         ((_, found),) = self.module.score(
             iterator,
@@ -247,7 +235,7 @@ class ModuleMachine(RuleBasedStateMachine):
         given = [samples(self.size, width, seed) for width, seed in batches]
         expected = [self.model.predicted(data) for data, _ in given]
         expected[-1] = expected[-1][: self.size - pad]
-        found = self.module.predict(Batches(given, pad), merge_batches=merged)
+        found = self.module.predict(in_batches(given, pad), merge_batches=merged)
         if merged:
             self.like(found[0], np.concatenate(expected))
         else:
