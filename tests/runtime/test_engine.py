@@ -555,6 +555,38 @@ def test_a_fork_in_the_middle_of_another_thread_s_compilation() -> None:
     assert printed == ["25"]
 
 
+def test_a_fork_in_the_middle_of_another_thread_s_import() -> None:
+    """Python leaves the lock of a module that is being imported as it was."""
+    printed = lines_of(
+        run_script("""
+        import os, signal, sys, threading, time
+
+        import tigon
+
+        class Slow:
+            def find_spec(self, name, path=None, target=None):
+                if name == "tigon.backends.cpu.square":
+                    looking.set()
+                    time.sleep(0.5)
+
+        looking = threading.Event()
+        sys.meta_path.insert(0, Slow())
+        importing = "import tigon.backends.cpu.square"
+        other = threading.Thread(target=exec, args=(importing,))
+        other.start()
+        looking.wait()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # ends it if it hangs
+            exec(importing)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        other.join()
+        """)
+    )
+    assert printed == ["0"]
+
+
 @pytest.mark.parametrize("work", ["wait", "compile", "callback"])
 def test_a_daemon_thread_does_not_abort_the_end(work: str) -> None:
     """Python unwinds such threads when it ends; ours stop."""

@@ -1,14 +1,17 @@
 """Locks that a forked child can use.
 
 A fork copies every lock as it is, but only the thread that forks lives on: what another thread held
-would stay locked in the child for ever.
+would stay locked in the child for ever. So would the lock of a module that another thread imports,
+which is Python's own: forks wait for such imports, too.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import AbstractContextManager
+from importlib import _bootstrap
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
@@ -48,6 +51,27 @@ def lock_without_forks() -> Lock:
     return _waited_for
 
 
+_LONGEST_IMPORT = 2.0
+"""Seconds that a fork waits for imports: one that itself waits for the fork must not stop both."""
+
+
+def _is_importing_elsewhere() -> bool:
+    """Whether another thread imports a module of ours."""
+    locks: dict[Any, Any] = getattr(_bootstrap, "_module_locks", {})
+    found = [lock() for name, lock in [*locks.items()] if str(name).startswith("tigon")]
+    here = (None, threading.get_ident())
+    return any(lock is not None and getattr(lock, "owner", None) not in here for lock in found)
+
+
+def _before() -> None:
+    stop = time.monotonic() + _LONGEST_IMPORT
+    _waited_for.acquire()
+    while _is_importing_elsewhere() and time.monotonic() < stop:
+        _waited_for.release()  # the import may need it
+        time.sleep(0.001)
+        _waited_for.acquire()
+
+
 def _after_in_child() -> None:
     _waited_for.release()
     for lock in list(_freed):
@@ -55,7 +79,7 @@ def _after_in_child() -> None:
 
 
 os.register_at_fork(
-    before=_waited_for.acquire,
+    before=_before,
     after_in_parent=_waited_for.release,
     after_in_child=_after_in_child,
 )
