@@ -76,6 +76,13 @@ CASES = [
         "array: expected numbers in a regular shape; given list: its elements are <U1",
     ),
     (lambda: nd.zeros(-1), "zeros: expected extents that are not negative; given (-1,)"),
+    *(
+        (
+            lambda make=make: (make((2,)), make((2.0,))),  # the call before must not decide
+            f"{make.__name__}: expected a shape such as (2, 3); given (2.0,)",
+        )
+        for make in (nd.zeros, nd.ones, nd.empty)
+    ),
     (lambda: nd.zeros("x"), "zeros: expected a shape such as (2, 3); given 'x'"),
     *(
         (

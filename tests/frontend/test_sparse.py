@@ -402,6 +402,15 @@ def plain(function: Callable[[Any, str], Any], weight: Any) -> Any:
         return function(weight, "default")
 
 
+def test_differences_have_no_negative_zeros(stype: str) -> None:
+    """As those of dense arrays, where what is not stored meets a zero."""
+    sparse, dense = STORED[stype](DENSE), nd.zeros((3, 4))
+    for found, wanted in ((sparse - dense, DENSE), (dense - sparse, 0 - DENSE)):
+        zeros = found.asnumpy()[wanted == 0]
+        assert found.asnumpy().tolist() == wanted.tolist()
+        assert zeros.size and not np.signbit(zeros).any()
+
+
 def test_sums_keep_their_history_whoever_asks_first(stype: str) -> None:
     weight = nd.array(DENSE)
     weight.attach_grad()

@@ -67,6 +67,36 @@ def test_prefixes_and_attribute_scopes():
         mx.AttrScope(a=1)
 
 
+def test_what_is_said_about_nodes_comes_back_from_files():
+    said = {"__mine__": "x", "ctx_group": "one", "__k": "3"}
+    with mx.AttrScope(**said):
+        fc = sym.FullyConnected(sym.var("x"), num_hidden=1, name="fc")
+    with mx.AttrScope(mine="x"):  # this operator reads no attributes
+        both = sym.exp(fc, name="exp")
+    for symbol in (both, sym.load_json(both.tojson())):
+        assert symbol.attr_dict()["fc"].items() >= said.items()
+        assert symbol.attr("mine") == "x"
+
+
+def test_what_would_be_read_as_an_attribute_is_not_said_about_a_node():
+    x = sym.var("x")
+    message = (
+        "Activation: 'act_type' in attr= or an AttrScope would be read as an attribute of the "
+        "operator; what is said about a node is named '__act_type__'"
+    )
+    for own in ("act_type", "mine"):
+        made = sym.Activation(x, act_type="relu")
+        with mx.AttrScope(**{own: "tanh"}), pytest.raises(mx.TigonError) as within:
+            sym.Activation(x, act_type="relu")
+        with pytest.raises(mx.TigonError) as given:
+            sym.Activation(x, act_type="relu", attr={own: "tanh"})
+        with pytest.raises(mx.TigonError) as later:
+            made._set_attr(**{own: "tanh"})
+        for error in (within, given, later):
+            assert str(error.value).startswith(message.replace("act_type", own))
+        assert own == "act_type" or made.attr(own) is None
+
+
 def test_variable_attributes():
     x = sym.var("x", shape=(2, 0), lr_mult=0.5, wd_mult=0, dtype="float64", init="zeros", __a__=1)
     assert x.list_attr() == {
@@ -170,6 +200,37 @@ def test_types():
     assert sym.cast(sym.var("x"), dtype="int32").infer_type(x="float32")[1] == [np.int32]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+@pytest.mark.parametrize(
+    "net",
+    [
+        lambda x: sym.FullyConnected(x, num_hidden=2, name="net"),
+        lambda x: sym.BatchNorm(sym.Convolution(x, num_filter=2, kernel=(1,)), name="net"),
+        lambda x: sym.LeakyReLU(x, act_type="prelu", name="net"),
+        lambda x: x * sym.var("net_factor") + sym.exp(sym.var("net_bias")),
+        lambda x: sym.SoftmaxOutput(sym.flatten(x), name="net"),
+    ],
+    ids="dense batch_norm prelu by_element output".split(),
+)
+def test_dtypes_of_parameters_follow_without_shapes(net, dtype):
+    symbol = net(sym.cast(sym.var("x"), dtype=dtype))
+    bound = symbol.simple_bind(mx.cpu(), x=(2, 3, 4))
+    arguments, outputs, auxiliary = symbol.infer_type(x="float32")
+    assert arguments == [array.dtype for array in bound.arg_arrays]
+    assert auxiliary == [array.dtype for array in bound.aux_arrays]
+    assert outputs == [array.dtype for array in bound.forward()]
+    block = mx.gluon.SymbolBlock(symbol, [sym.var("x")])
+    block.initialize()
+    block(nd.ones((2, 3, 4)))
+    for name, param in block.params.items():
+        assert param.data().dtype == {**bound.arg_dict, **bound.aux_dict}[name].dtype
+
+
+def test_weights_of_an_embedding_are_as_it_says():
+    found = sym.Embedding(sym.var("x"), input_dim=3, output_dim=2, dtype="float16", name="e")
+    assert found.infer_type(x="float32")[0] == [np.float32, np.float16]
+
+
 def test_shape_of_a_symbol():
     x = sym.var("x", shape=(2, 3))
     assert (x + 1).sum(axis=1).shape == (2,)
@@ -207,8 +268,8 @@ def test_copies():
     for other in (copy.copy(net), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         assert other.tojson() == net.tojson()
     other = copy.deepcopy(net)
-    other._set_attr(mark="yes")
-    assert net.attr("mark") is None
+    other._set_attr(__mark__="yes")
+    assert net.attr("__mark__") is None
 
 
 def test_operators_agree_with_arrays():

@@ -265,6 +265,20 @@ def test_a_monitor_collects_outputs_parameters_and_states() -> None:
             assert stats["fc_weight"] == pytest.approx(1.0)
 
 
+def test_a_monitor_stays_where_batches_have_other_sizes() -> None:
+    module = mx.mod.Module(sym.MakeLoss(sym.var("data"), name="loss"), label_names=None)
+    module.bind([("data", (4, 3))])
+    module.init_params()
+    monitor = mx.mon.Monitor(1, stat_func=lambda array: array.sum(), pattern="loss_output|data")
+    module.install_monitor(monitor)
+    for size in (4, 2, 2, 5, 4):
+        monitor.tic()
+        module.forward_backward(mx.io.DataBatch([nd.ones((size, 3))]))
+        found = {name: float(text) for _, name, text in monitor.toc()}
+        assert found == {"loss_output": 3 * size, "data": 3 * size}
+    assert len(monitor.exes) == 1
+
+
 def test_what_a_monitor_says(lines: list[str]) -> None:
     executor = sym.exp(sym.var("x"), name="e").simple_bind(x=(2,))
     several = mx.mon.Monitor(

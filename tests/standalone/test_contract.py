@@ -77,6 +77,21 @@ def test_another_architecture_wants_a_compiler(net: Any, folder: Path) -> None:
     )
 
 
+def test_modules_for_the_web_have_a_verb_of_their_own(net: Any, folder: Path) -> None:
+    symbol = mx.sym.exp(mx.sym.var("data"))
+    for export in (
+        net.export_native,
+        lambda path, **options: symbol.export_native(path, {}, {"data": (2, 3)}, **options),
+    ):
+        with pytest.raises(TigonError) as caught:
+            export(folder / "page", system="web")
+        assert str(caught.value) == (
+            "export_native: system: expected 'linux', 'windows' or 'macos'; given 'web'; modules "
+            "for browsers and Node are written by export_wasm"
+        )
+    assert not list(folder.glob("page*"))
+
+
 def test_other_systems_want_their_architecture(
     net: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,45 @@ def test_rates_that_nothing_reads_are_there(tmp_path: Path) -> None:
     instance.close()
 
 
+class _Named(gluon.HybridBlock):
+    """Parameters that are called what a training library calls its own."""
+
+    NAMES = ("rates", "_rates", "updates", "updates_", "rates.state0", "_batch_size")
+
+    def __init__(self) -> None:
+        super().__init__(prefix="")
+        for number, name in enumerate(self.NAMES):
+            setattr(self, f"p{number}", self.params.get(name, shape=(3,), init=mx.init.One()))
+
+    def hybrid_forward(self, F: Any, x: Any, **own: Any) -> Any:
+        for number in range(len(self.NAMES)):
+            x = x * own[f"p{number}"]
+        return x
+
+
+def test_parameters_may_have_the_names_of_a_library_s_own(tmp_path: Path) -> None:
+    net = _Named()
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1, "momentum": 0.9})
+    step = gluon.TrainStep(net, gluon.loss.L2Loss(), trainer)
+    data, label = nd.array([[1, 2, 3]]), nd.array([[3, 2, 1]])
+    step(data, label)
+    step.export_native(tmp_path / "step", data, label)
+    step.export_wasm(tmp_path / "page", data, label)
+    library = Library(tmp_path / "step.so")
+    instance = library.instance()
+    for _ in range(3):
+        (found,) = instance_run(instance, data, label)
+        np.testing.assert_array_equal(found, step(data, label).asnumpy())
+    states = [name for name, *_ in library.describe(STATE)]
+    every = [*states, *(name for name, *_ in library.describe(WEIGHT))]
+    assert len(set(every)) == len(every) == 2 * len(net.NAMES) + 2
+    for name, param in net.collect_params().items():
+        found = instance.state(states.index(name))
+        np.testing.assert_array_equal(found, param.data().asnumpy())
+    instance.close()
+
+
 def instance_run(instance: Any, *arrays: Any) -> list[np.ndarray]:
     return instance(*(array.asnumpy() for array in arrays))
 

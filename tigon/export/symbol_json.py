@@ -137,6 +137,13 @@ def _free_hints(node: Node) -> dict[str, str]:
     return {name: text for name, text in node.hints.items() if name not in reserved}
 
 
+def is_remark(op: Any, name: str) -> bool:
+    """Whether files have a node's attribute of this name for something said about the node: they
+    write it with underscores, or the operator reads no attributes."""
+    is_marked = name.endswith(_PLAIN_HINTS) or name in IGNORED or name.startswith("__")
+    return is_marked or not attr_fields(op.attrs_type)
+
+
 def in_both_spellings(texts: Mapping[str, str]) -> dict[str, str]:
     """The same, and what files write with or without underscores under its other name as well.
 
@@ -709,7 +716,7 @@ class _Row:
                 given[name] = value
             elif name == _OWN_MODE and "training" in fields:
                 given["training"] = value
-            elif name.endswith(_PLAIN_HINTS) or name in IGNORED or name.startswith("__"):
+            elif is_remark(op, name):
                 hints[name] = value
             else:
                 known = ", ".join(f for f in fields if f not in HIDDEN) or "none"

@@ -14,11 +14,12 @@ from tigon._native import nested_call_kind
 from tigon.base import TigonError, check, type_of
 from tigon.base.dtypes import int64
 from tigon.base.files import AnyPath
+from tigon.base.frozen import replace
 from tigon.gluon import trace as tracing
 from tigon.gluon.graphs import Entry, GaveWay, GraphCache
 from tigon.gluon.symbolic import symbol_for_export
 from tigon.standalone.face import on_demand
-from tigon.standalone.verbs import verb
+from tigon.standalone.verbs import native_options, verb, web_options
 from tigon.sym.native import export_symbol
 
 
@@ -74,7 +75,7 @@ class Exports:
         >>> [os.path.basename(file) for file in files]
         ['scaled.so', 'scaled.h', 'scaled.hpp', 'scaled.md']
         """
-        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
+        options = native_options(target, weights, prefix, system)
         return export_entry(self, self._cached_graphs, examples, path, extents, options)
 
     def export_wasm(
@@ -108,7 +109,7 @@ class Exports:
         >>> [os.path.basename(file) for file in files]
         ['dense.wasm', 'dense.js', 'dense.d.ts']
         """
-        options = {"weights": weights, "system": "web"}
+        options = web_options(weights)
         return export_entry(self, self._cached_graphs, examples, path, extents, options)
 
 
@@ -283,11 +284,19 @@ def _step_spec(
     weights: list[Any] = []
     kept: list[Any] = []
     moves: list[tuple[int, int]] = []
+    taken: set[str] = set()
+
+    def free(name: str) -> str:
+        """Parameters come first and keep their names, whatever these are."""
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return name
 
     def keep(name: str, array: Any, place: int) -> None:
         sources.append(Source("state", len(kept)))
         moves.append((moved[place], len(kept)))
-        kept.append(held(name, array))
+        kept.append(held(free(name), array))
 
     for place, (value, (kind, which), array) in enumerate(
         zip(own.graph.inputs, own.operands.sources, own.operands.template, strict=True)
@@ -298,14 +307,15 @@ def _step_spec(
             keep(value.node.name, array, place)
         else:
             sources.append(Source("weight", len(weights)))
-            weights.append(held(value.node.name, array))
+            weights.append(held(free(value.node.name), array))
     sources += [Source("key")] * (len(forward.graph.inputs) - len(sources))
+    rates = _schedule(trainer, made, len(sources), indices, batch_size, updates, who)
     sources.append(Source("schedule", len(weights)))
-    weights.append(_schedule(trainer, made, indices, batch_size, updates, who))
+    weights.append(replace(rates, name=free(rates.name)))
     for index, arrays in zip(indices, states, strict=True):
         for number, array in enumerate(arrays):
             keep(f"{trainer._params[index].name}.state{number}", array, len(sources))
-    kept.append(specs.Held("updates", int64, (), np.zeros((), np.int64)))
+    kept.append(specs.Held(free("updates"), int64, (), np.zeros((), np.int64)))
     results = forward.results
     return specs.Spec(
         step.name,
@@ -327,17 +337,18 @@ def _step_spec(
 def _schedule(
     trainer: Any,
     made: Any,
+    place: int,
     indices: Sequence[int],
     batch_size: int | None,
     updates: int,
     who: str,
 ) -> Any:
     """The rates of so many updates from now on, a row for each; rows that repeat the last one are
-    left out."""
+    left out. `place`: which input of the graph they are."""
     optimizer = copy.copy(trainer._optimizer)
     optimizer._counts = copy.copy(optimizer._counts)
     optimizer.lr_scheduler = copy.deepcopy(optimizer.lr_scheduler)
-    (type_,) = [v.type for v in made.graph.inputs if v.node.name == "_rates"]
+    type_ = made.graph.inputs[place].type
     size = max(made.training.loss_sizes) if batch_size is None else batch_size
     check(
         batch_size is not None or len(made.training.loss_sizes) == 1,

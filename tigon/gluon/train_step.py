@@ -36,6 +36,7 @@ from tigon.program.segments import joined
 from tigon.program.training import TrainingProgram
 from tigon.runtime.counters import fall_back
 from tigon.runtime.tracing import active, needs_arrays
+from tigon.standalone.verbs import native_options, web_options
 from tigon.sym.traced import ArraySymbol
 
 
@@ -219,7 +220,7 @@ class TrainStep:
         trainer for the next `updates` steps, bias corrections and schedule included; later steps
         have those of the last one. See `HybridBlock.export_native` for the rest.
         """
-        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
+        options = native_options(target, weights, prefix, system)
         return self._export(path, data, label, batch_size, updates, options)
 
     def export_wasm(
@@ -248,7 +249,7 @@ class TrainStep:
         >>> [os.path.basename(file) for file in files]
         ['step.wasm', 'step.js', 'step.d.ts']
         """
-        options = {"weights": weights, "system": "web"}
+        options = web_options(weights)
         return self._export(path, data, label, batch_size, updates, options)
 
     def _export(

@@ -67,6 +67,7 @@ class DataParallelExecutorGroup:
             for name in self.output_names
         ]
         self.gradients_read = False
+        self._monitors: list[Any] = []
         self.execs: list[Executor] = []
         self.bind_exec(data_shapes, label_shapes)
 
@@ -174,13 +175,17 @@ class DataParallelExecutorGroup:
     def reshape(
         self, data_shapes: Sequence[DataDesc], label_shapes: Sequence[DataDesc] | None
     ) -> None:
-        """Bind to other shapes; parameters and their gradients stay."""
+        """Bind to other shapes; parameters, their gradients, and monitors stay."""
         before = dict(vars(self))
         try:
             self.bind_exec(data_shapes, label_shapes, reshape=True)
         except BaseException:
             vars(self).update(before)
             raise
+        for old, made in zip(before["execs"], self.execs, strict=True):
+            made._monitor = old._monitor
+            for mon in self._monitors:
+                mon.exes = [made if one is old else one for one in getattr(mon, "exes", ())]
 
     # -- arrays
 
@@ -413,6 +418,7 @@ class DataParallelExecutorGroup:
 
     def install_monitor(self, mon: Any) -> None:
         """Let a monitor see what every executor computes."""
+        self._monitors.append(mon)
         for executor in self.execs:
             mon.install(executor)
 

@@ -150,8 +150,11 @@ def _filled(where: str, shape: Any, value: float, ctx: Any, dtype: Any, out: Any
     if not value:  # 0.0 and -0.0 are equal
         key = (shape, str(value), dtype)
     try:
-        found = None if tracing.active[0] or out is not None else _constants.get(key)
-    except TypeError:  # a shape given as a list
+        # 2.0 equals 2, and would be found where it must be refused.
+        is_whole = type(shape) is int or isinstance(math.prod(shape), (int, np.integer))
+        is_known = is_whole and out is None and not tracing.active[0]
+        found = _constants.get(key) if is_known else None
+    except TypeError:  # a shape given as a list, or none at all
         found = key = None
     if found is None:
         op = record.get("_full")

@@ -6,7 +6,7 @@ Shapes flow forward through the operators' type rules. Operators with parameters
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tigon.base import DType, TensorType, TigonError, as_dtype
 from tigon.base.dtypes import float32
@@ -73,21 +73,62 @@ def dtypes_without_shapes(
     every = {n.name: hint_of(n) for n in nodes if n.op is VARIABLE} | dict(hints)
     default = _default_dtype(every)
     statistics = {value for node in nodes for value in _statistics(node)}
-    dtypes: dict[Value, DType] = {}
-    for node in nodes:
-        for value in node.outputs:
-            if value in types:
-                dtypes[value] = types[value].dtype
-            elif node.op is VARIABLE:
-                usual = float32 if default.is_narrow and value in statistics else default
-                dtypes[value] = every[node.name].dtype or usual
-            elif getattr(node.op, "keeps_shapes", False):
-                dtypes.update(_dtypes_of_casts(node, dtypes))
-            else:
-                wanted = getattr(node.attrs, "dtype", None)
-                strong = [dtypes[v] for v in node.inputs if v.node.op is not CONSTANT]
-                dtypes[value] = as_dtype(wanted) if wanted else (strong or [float32])[0]
+    dtypes = {value: type_.dtype for value, type_ in types.items()}
+    variables = [node.outputs[0] for node in nodes if node.op is VARIABLE]
+    for value in variables:
+        own = every[value.node.name].dtype
+        if own is not None:
+            dtypes.setdefault(value, own)
+
+    def settle(values: Iterable[Value], usual: DType | None) -> None:
+        for value in values if usual is not None else ():
+            if value not in dtypes and (value.node.op is VARIABLE or _keeps_dtypes(value.node)):
+                narrow = usual.is_narrow and value in statistics
+                dtypes[value] = float32 if narrow else usual
+
+    def forward() -> None:
+        for node in nodes:
+            settle(node.inputs, _dtype_of_operands(node, dtypes))
+            if all(value in dtypes for value in node.inputs):
+                _dtypes_of_results(node, dtypes)
+
+    before = -1
+    while before < len(dtypes):
+        before = len(dtypes)
+        forward()
+    settle(variables, default)
+    forward()
     return dtypes
+
+
+def _dtype_of_operands(node: Node, dtypes: Mapping[Value, DType]) -> DType | None:
+    """That of the operands which are not known yet, of an operator that knows from others what they
+    are: its own, or that of the first known one; by element, that of the result, too."""
+    by_element = _keeps_dtypes(node)
+    has_rule = getattr(node.op, "infer_operands", None) is not None
+    if not has_rule and not by_element:
+        return None
+    own = getattr(node.attrs, "dtype", None) if has_rule else None
+    beside = (*node.inputs, *node.outputs) if by_element else node.inputs
+    known = [dtypes[v] for v in beside if v in dtypes and v.node.op is not CONSTANT]
+    found = as_dtype(own) if own else next(iter(known), None)
+    return found if found is not None and found.is_float else None
+
+
+def _keeps_dtypes(node: Node) -> bool:
+    return _works_by_element(node) and not getattr(node.op, "keeps_shapes", False)
+
+
+def _dtypes_of_results(node: Node, dtypes: dict[Value, DType]) -> None:
+    for value in node.outputs:
+        if value in dtypes or node.op is VARIABLE:
+            continue
+        if getattr(node.op, "keeps_shapes", False):
+            dtypes.update(_dtypes_of_casts(node, dtypes))
+        else:
+            wanted = getattr(node.attrs, "dtype", None)
+            strong = [dtypes[v] for v in node.inputs if v.node.op is not CONSTANT]
+            dtypes[value] = as_dtype(wanted) if wanted else (strong or [float32])[0]
 
 
 def _dtypes_of_casts(node: Node, dtypes: Mapping[Value, DType]) -> dict[Value, DType]:

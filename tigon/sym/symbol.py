@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ from tigon.passes.insert_casts import remove_casts
 from tigon.runtime import tracing
 from tigon.runtime.profiling import note_place
 from tigon.runtime.tracing import instead_of
+from tigon.standalone.verbs import native_options, web_options
 from tigon.sym.inference import Hint, dtypes_without_shapes, infer
 from tigon.sym.native import export_symbol
 from tigon.sym.partial import OpenShape, infer_open
@@ -256,6 +257,8 @@ class Symbol:
         for own, value in attributes.items():
             check(isinstance(value, str), "Symbol", f"attribute '{own}' expects a string")
             for node in self._heads():
+                if isinstance(node.op, Operator):
+                    _check_remarks(node.op, (own,))
                 node.hints[own] = value
 
     # -- types
@@ -484,7 +487,7 @@ class Symbol:
         >>> [os.path.basename(file) for file in files]
         ['y.so', 'y.h', 'y.hpp', 'y.md']
         """
-        options = {"target": target, "weights": weights, "prefix": prefix, "system": system}
+        options = native_options(target, weights, prefix, system)
         return export_symbol(self, path, params, shapes, {"extents": extents, **options})
 
     def export_wasm(
@@ -509,7 +512,7 @@ class Symbol:
         >>> [os.path.basename(file) for file in files]
         ['y.wasm', 'y.js', 'y.d.ts']
         """
-        options = {"weights": weights, "system": "web"}
+        options = web_options(weights)
         return export_symbol(self, path, params, shapes, {"extents": extents, **options})
 
     def debug_str(self) -> str:
@@ -654,6 +657,7 @@ def apply(
             arrays = [o if getattr(o, "stands_for", None) is None else o.stands_for for o in given]
             return operand.stands_for.apply_op(op, attrs, arrays)
     own, hints = current_names().get(name, hint or op.name.lower()), current_attributes().get(hints)
+    _check_remarks(op, hints)
     suspended = _native.suspend()
     try:
         values = tuple(enter(operand, op.name) for operand in given)
@@ -673,6 +677,17 @@ def apply(
     finally:
         if suspended:
             _native.resume()
+
+
+def _check_remarks(op: Any, names: Iterable[str]) -> None:
+    """What is said about a node is saved beside the operator's attributes, and read back."""
+    for name in names:
+        check(
+            symbol_json.is_remark(op, name),
+            op.name,
+            f"'{name}' in attr= or an AttrScope would be read as an attribute of the operator; "
+            f"what is said about a node is named '__{name}__'",
+        )
 
 
 def _maker(adapt: Callable[[Node], Sequence[Value]] | None) -> casting.Make:

@@ -65,6 +65,7 @@ class SymbolBlock(HybridBlock):
         auxiliary = set(outputs.list_auxiliary_states())
         given = dict(params.items()) if params is not None else {}
         said = outputs.attr_dict()
+        dtypes = _dtypes(outputs, self._input_names)
         for name in outputs.list_inputs():
             if name in self._input_names:
                 continue
@@ -73,6 +74,7 @@ class SymbolBlock(HybridBlock):
                 param = self.params.get(
                     name,
                     grad_req="null" if name in auxiliary else "write",
+                    dtype=dtypes[name],
                     init=said.get(name, {}).get("__init__"),
                     allow_deferred_init=True,
                 )
@@ -193,6 +195,17 @@ def with_prefix(symbol: Any, prefix: str, inputs: Sequence[str]) -> Any:
     kept = set(inputs)
     values = renamed(symbol._values, lambda name: name if name in kept else prefix + name)
     return sym.Symbol(values)
+
+
+def _dtypes(symbol: Any, inputs: Sequence[str]) -> dict[str, Any]:
+    """Of all variables, as these say or as follows from what they meet; inputs that say nothing are
+    float32."""
+    said = symbol.attr_dict()
+    given = {name: said.get(name, {}).get("__dtype__") for name in inputs}
+    usual = {name: "float32" for name, dtype in given.items() if dtype is None}
+    arguments, _, auxiliary = symbol.infer_type(**usual)
+    names = (*symbol.list_arguments(), *symbol.list_auxiliary_states())
+    return dict(zip(names, (*arguments, *auxiliary), strict=True))
 
 
 def _statistics(graph: Graph) -> set[str]:

@@ -183,7 +183,7 @@ def _sum_of_two(op: Any, attrs: Any, lhs: Any, rhs: Any) -> Any:
 
 
 def _negative(array: Any) -> Any:
-    return -array
+    return -array if is_sparse(array) else 0 - array  # where nothing is stored, 0 - 0 is no -0
 
 
 def _total(arrays: Sequence[Any]) -> Any:
