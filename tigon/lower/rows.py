@@ -258,10 +258,16 @@ class Rows(Body):
         if along_rows and outer and estimate(inner[-1].extent) < NARROW:
             along_rows = not dense_along(outer[-1].name, map(rewrite, exprs))
         vector = inner[-1].name if along_rows else None
-        if vector is None:
+        turned = None
+        if not inner:
+            shortest = SHORT_SQUARE if _is_copy([*stages, *full, *row]) else SQUARE + 1
+            turned = turned_along(outer, map(rewrite, exprs), shortest)
+        if vector is None and turned is None:
             outer, rewrite = widen(outer, rewrite)
             if outer:
                 outer, rewrite = unfold(outer, rewrite, exprs)
+            if not inner:
+                turned = turned_along(outer, map(rewrite, exprs), shortest)
         inner_axes = tuple(
             LoopAxis(a.name, L.const(a.extent), vector=a.name == vector) for a in inner
         )
@@ -276,10 +282,6 @@ class Rows(Body):
             body.extend(full)
         body.extend(row)
         space = [LoopAxis(axis.name, L.const(axis.extent)) for axis in outer]
-        turned = None
-        if not inner:
-            shortest = FULL_VECTOR if _is_copy([*stages, *full, *row]) else SQUARE + 1
-            turned = turned_along(outer, map(rewrite, exprs), shortest)
         if turned is not None:
             space, body = in_squares(outer, turned, space, body)
         elif vector is None and outer:
@@ -308,6 +310,10 @@ def dense_along(axis: str, exprs: Iterable[Expr]) -> bool:
 SQUARE = 64
 """Places of a vector loop that reads across memory, for each of which a cache line stays near while
 its neighbours are read."""
+
+
+SHORT_SQUARE = 4
+"""Of a copy: lines of a picture of 7x7 are turned quicker than they are gathered."""
 
 
 def turned_along(outer: Sequence[Extent], exprs: Iterable[Expr], shortest: int) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from tigon.backends.cpu.square import TURNED, turn_square
+from tigon.backends.cpu.square import TURNED, fewest, turn_square
 from tigon.backends.llvm.emitter import Emitter
 from tigon.backends.llvm.instructions import (
     binary,
@@ -303,45 +303,69 @@ class Body:
         self.over(axes, lanes, [], run, work >= _HEAVY)
 
     def turn(self, axes: Sequence[LoopAxis], turn: _Turn) -> Sequence[LoopAxis]:
-        """The copy, square by square; the last squares begin early enough to stay inside. What is
-        left are the same axes, without a line if that has been all: where one is no square long, it
-        has been nothing."""
+        """The copy, square by square; the last squares begin early enough to stay inside. Where one
+        axis is no square long, and there are masks, squares have as many lines and columns as there
+        are. What is left are the same axes, without a line if that has been all: where one is
+        shorter still, it has been nothing."""
         e, out = self.e, self.e.out
         lines, columns = axes
-        load, names = turn.load, (lines.name, columns.name)
-        lanes = literal(e.target.lanes(load.dtype.itemsize), "i64")
+        load, lanes = turn.load, e.target.lanes(turn.load.dtype.itemsize)
         ends = [(e.emit(axis.start), e.emit(axis.stop)) for axis in axes]
         extents = [binary(out, "sub", stop, start) for start, stop in ends]
-        enough = [compare(out, "icmp sge", extent, lanes) for extent in extents]
-        whole = binary(out, "and", *enough)
         apart = [e.emit(step) for step in turn.apart]
+        (first_line, last_line), (first_column, last_column) = ends
 
-        def squares(number: int, body: Callable[[], None]) -> None:
-            start, stop = ends[number]
-            last = binary(out, "sub", stop, lanes)
+        def have(number: int) -> Value:
+            least = literal(number, "i64")
+            return binary(
+                out, "and", *(compare(out, "icmp sge", extent, least) for extent in extents)
+            )
 
-            def run(first: Value, carried: list[Value]) -> list[Value]:
-                first = select(out, compare(out, "icmp slt", first, last), first, last)
-                e.bind_axis(names[number], first)
-                body()
-                return []
+        def less(a: Value, b: Value) -> Value:
+            return select(out, compare(out, "icmp slt", a, b), a, b)
 
-            stop = select(out, whole, stop, start)
-            e.loop(start, stop, int(lanes.name), [], run, "squares")
+        def squares(end: Value, least: int, is_some: bool) -> None:
+            final = [binary(out, "sub", stop, literal(least, "i64")) for _, stop in ends]
 
-        def square() -> None:
-            places = [
-                out.op(
-                    f"getelementptr {element_type(load.dtype)}, {e.base(buffer)}, {e.emit(index)}",
-                    "ptr",
-                )
-                for buffer, index in ((one.buffer, one.index) for one in (load, turn.store))
-            ]
-            turn_square(e, load.dtype, (places[0], apart[0]), (places[1], apart[1]))
+            def along(line: Value, carried: list[Value]) -> list[Value]:
+                line = less(line, final[0])
+                e.bind_axis(lines.name, line)
 
-        squares(0, lambda: squares(1, square))
-        start, stop = ends[0]
-        e.bind_local("turned", int64, select(out, whole, stop, start))
+                def square(column: Value, carried: list[Value]) -> list[Value]:
+                    column = less(column, final[1])
+                    e.bind_axis(columns.name, column)
+                    places = [
+                        out.op(
+                            f"getelementptr {element_type(load.dtype)}, {e.base(buffer)}, "
+                            f"{e.emit(index)}",
+                            "ptr",
+                        )
+                        for buffer, index in ((one.buffer, one.index) for one in (load, turn.store))
+                    ]
+                    given = (load.dtype, (places[0], apart[0]), (places[1], apart[1]))
+                    if is_some:
+                        left = [
+                            less(binary(out, "sub", stop, first), literal(lanes, "i64"))
+                            for first, stop in ((line, last_line), (column, last_column))
+                        ]
+                        turn_square(e, *given, (left[0], left[1]))
+                    else:
+                        turn_square(e, *given)
+                    return []
+
+                return e.loop(first_column, last_column, lanes, [], square, "columns")[1]
+
+            e.loop(first_line, end, lanes, [], along, "squares")
+
+        whole = have(lanes)
+        done = select(out, whole, last_line, first_line)
+        squares(done, lanes, False)
+        if e.target.masks:
+            least = fewest(load.dtype)
+            some = select(out, have(least), last_line, first_line)
+            squares(select(out, whole, first_line, some), least, True)
+            done = select(out, whole, done, some)
+        e.bind_local("turned", int64, done)
         return replace(lines, start=L.local("turned", int64)), columns
 
     def over(
