@@ -113,6 +113,22 @@ def test_each_element_for_several_lanes(dtype: DType, divisor: int, backend: Cpu
                 check(rows(count, L.select(condition, read, 3), dtype), arrays, backend=backend)
 
 
+@pytest.mark.parametrize("shift", [1, -1, 3, 5])
+@pytest.mark.parametrize("divisor", [2, 4, 16])
+def test_lines_that_begin_in_the_middle(divisor: int, shift: int) -> None:
+    """Places of a picture within its border, of windows side by side."""
+    for number, count in enumerate(COUNTS):
+        width, moved = -(-(count + 5) // divisor) + 1, L.add(J, shift)
+        place = L.add(L.mul(I, width), L.floordiv(moved, divisor))
+        inside = L.and_(L.ge(L.floordiv(moved, divisor), 0), L.lt(L.floordiv(moved, divisor), 9))
+        before = L.sub(L.floordiv(moved, divisor), 1)
+        for condition in (inside, L.and_(inside, L.and_(L.ge(before, 0), L.lt(before, 3)))):
+            value = L.select(condition, L.load(0, place, float32), 3.0)
+            turning = L.load(0, L.mod(moved, divisor), float32)
+            arrays = [data(ROWS * width + 16), np.zeros(ROWS * count, np.float32)]
+            check(rows(count, L.add(value, turning)), arrays, backend=BACKENDS[number % 3])
+
+
 @pytest.mark.parametrize("function", ["lt", "le", "gt", "ge"])
 @pytest.mark.parametrize("step", [1, -1, 2, -2, 3])
 def test_comparisons_of_the_vector_axis(function: str, step: int) -> None:
@@ -121,13 +137,24 @@ def test_comparisons_of_the_vector_axis(function: str, step: int) -> None:
             left = L.add(L.mul(J, step), L.mul(I, 7))
             half = L.floordiv(left, 2)
             sides = ((left, bound), (bound, left), (L.add(left, I), L.sub(bound, J)))
-            for given in (*sides, (half, bound), (bound, half), (half, J)):
+            less = L.sub(half, I)
+            quotients = ((half, bound), (bound, half), (half, J), (less, bound), (bound, less))
+            for given in (*sides, *quotients):
                 condition = L.apply(function, *given)
                 value = L.select(condition, L.load(0, J, float32), 0.5)
                 check(rows(count, value), [data(count), np.zeros(ROWS * count, np.float32)])
 
 
-@pytest.mark.parametrize("place", [L.sub(9, J), L.mul(J, 2), L.sub(L.mul(J, 2), 1)])
+@pytest.mark.parametrize(
+    "place",
+    [
+        L.sub(9, J),
+        L.mul(J, 2),
+        L.sub(L.mul(J, 2), 1),
+        L.floordiv(L.add(J, 1), 2),
+        L.mod(L.add(J, 3), 4),
+    ],
+)
 def test_nothing_is_gathered_that_lies_together(place: Expr) -> None:
     value = L.select(L.ge(place, 0), L.load(0, place, float32), 0.0)
     for nest in (rows(10, L.load(0, place, float32)), rows(10, value)):

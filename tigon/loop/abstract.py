@@ -3,8 +3,8 @@ scalars only have one structure, hence one native function; the numbers are give
 
 Kept as they are, because they decide the code: 0, 1 and -1 (but offsets and limits of 1 are
 numbers), a step of 2 along a vector, infinities and NaN, shift counts, small powers of two that
-divide, bit masks, the constants of hash functions (uint32, uint64), and exponents that make a power
-a product or a root.
+divide, and what a vector's axis is shifted by before, bit masks, the constants of hash functions
+(uint32, uint64), and exponents that make a power a product or a root.
 Equal numbers of different origin stay different slots: an image that happens to be square is no
 special case. What is one by construction is one slot: the stop of an axis that several statements
 run over, the index by which several statements reach one buffer. The place of a single number (a
@@ -122,6 +122,7 @@ class _Abstract(Mapper):
         self.values: list[Number] = []
         self._names: dict[tuple[str, str], str] = {}
         self._counts = {"a": 0, "v": 0}
+        self._vectors: set[Expr] = set()
         self._pairs: set[tuple[Expr, ...]] = set()  # a vector axis and a step of 2
         self._bounds: dict[tuple[str, str, Expr], Expr] = {}
         self._memory: dict[tuple[object, Expr], Expr] = {}
@@ -141,7 +142,9 @@ class _Abstract(Mapper):
         return self.name(name, "a")
 
     def axes(self, axes: tuple[LoopAxis, ...]) -> tuple[LoopAxis, ...]:
-        self._pairs.update((Axis(axis.name), L.const(2)) for axis in axes if axis.vector)
+        vectors = [Axis(axis.name) for axis in axes if axis.vector]
+        self._vectors.update(vectors)
+        self._pairs.update((axis, L.const(2)) for axis in vectors)
         return super().axes(axes)
 
     def local_name(self, name: str) -> str:
@@ -221,7 +224,29 @@ class _Abstract(Mapper):
         assert isinstance(node, Apply)
         if node.function == "mul" and node.operands in self._pairs:
             operands = (operands[0], node.operands[1])
+        if (shifted := self._divided_by_shifts(node)) is not None:
+            operands = (
+                Apply("add", (Axis(self.name(shifted[0].name, "a")), shifted[1]), int64),
+                operands[1],
+            )
         return Apply(node.function, operands, node.dtype)
+
+    def _divided_by_shifts(self, node: Apply) -> tuple[Axis, Const] | None:
+        """A vector axis with a small offset, where that is divided: of lines that begin in the
+        middle of a pair."""
+        if node.function not in ("floordiv", "mod") or node.dtype is not int64:
+            return None
+        left, right = node.operands
+        if not isinstance(right, Const) or right.value not in _SHIFTS:
+            return None
+        if not isinstance(left, Apply) or left.function != "add":
+            return None
+        axis, offset = left.operands
+        if not isinstance(axis, Axis) or axis not in self._vectors:
+            return None
+        if not isinstance(offset, Const) or not isinstance(offset.value, int):
+            return None
+        return (axis, offset) if 0 < abs(offset.value) < right.value else None
 
     def _number(self, const: Const, user: str) -> Expr:
         dtype, value = const.dtype, const.value

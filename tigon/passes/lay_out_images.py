@@ -36,6 +36,7 @@ from tigon.passes.primitives import (
     slice_region,
     stored,
     transpose,
+    unwindow,
     window,
 )
 
@@ -109,6 +110,8 @@ class _Layout:
         self.registers = registers
         self.laid_out: set[Value] = set()
         """What is computed here in an order that is not its own, row-major in that order."""
+        self.pooled: set[Value] = set()
+        """The same, and images of which windows are seen across the order that is given."""
         self.known: dict[Value, Order | None] = {}
         self.moved: dict[tuple[Value, Order], Value] = {}
         self.in_place: dict[tuple[Value, Border, Border], Value] = {}
@@ -120,6 +123,9 @@ class _Layout:
         family = node.op.family
         if family is Family.CONTRACTION:
             return self.contraction(node, inputs)
+        if family in (Family.ELEMENTWISE, Family.REDUCTION) and not node.op.has_memory:
+            for value in inputs:
+                self.note_windows(value)
         if family is Family.ELEMENTWISE:
             return self.elementwise(node, inputs)
         if family is Family.REDUCTION:
@@ -129,14 +135,41 @@ class _Layout:
         return None
 
     def order(self, value: Value) -> Order:
-        return memory_order(value, self.laid_out, self.known)
+        return memory_order(value, self.pooled, self.known)
+
+    def given_order(self, value: Value) -> Order:
+        """The order in which a value that is seen through views lies, whoever has made it."""
+        return memory_order(value, {self.root(value)}, {})
+
+    def note_windows(self, value: Value) -> None:
+        """Pooling sees its axes as if channels came first: where they are last, it is computed as
+        the image is given. Windows are those of the transposed image, or its lines cut in parts."""
+        root, has_windows, is_across = value, False, False
+        while root not in self.pooled and root.node.op in VIEWS:
+            node, (below,) = root.node, root.node.inputs
+            if node.op in (window, unwindow):
+                has_windows = True
+            elif node.op is reshape:
+                has_windows = has_windows or root.ndim > below.ndim
+            elif node.op is transpose:
+                is_across = is_across or has_windows
+            root = below
+        if root in self.pooled or not is_across:
+            return
+        if not is_row_major(with_ones(memory_order(value, {root}, {}), value.shape)):
+            self.pooled.add(root)
+            self.known.clear()
 
     def again(self, node: Node, inputs: Sequence[Value], **attrs: object) -> Value:
         """The node over operands whose axes are in another order."""
         made = node.replace(tuple(inputs), replace(node.attrs, **attrs) if attrs else None)
         (result,) = made.outputs
-        self.laid_out.add(result)
+        self.note(result)
         return result
+
+    def note(self, value: Value) -> None:
+        self.laid_out.add(value)
+        self.pooled.add(value)
 
     def leading(self, inputs: Sequence[Value], ndim: int) -> Order | None:
         """The order of the largest operand that is not in its own."""
@@ -255,7 +288,7 @@ class _Layout:
         panel, filters = columns[-2:]
         last = form.group + panel + filters
         out = "".join(label for label in form.out if label not in last) + last
-        if out == form.out:
+        if out == form.out and not form.has_border:
             return None  # it was done before
         few = not form.group and all(form.extents[x] <= FEW_CHANNELS for x in form.channels)
         is_own = few and not self.is_laid_out(form.image)
@@ -273,9 +306,9 @@ class _Layout:
             return self.along_lines(node, form)
         last = form.group + "".join(x for x in form.out if form.extents[x] == 1 and x in form.right)
         out = "".join(label for label in form.out if label not in last) + last
-        if out == form.out:
-            return None
         right = "".join(label for label in form.right if label != form.group) + form.group
+        if (out, right) == (form.out, form.right) and not form.has_border:
+            return None  # it was done before
         weights = self.in_memory(_moved(form.weights, tuple(map(form.right.index, right))))
         y = self.contract(node, self.image(form, form.order), weights, form.left, right, out)
         return (_transposed(y, tuple(out.index(label) for label in form.out)),)
@@ -285,7 +318,7 @@ class _Layout:
         image = form.image
         return (
             not self.is_laid_out(image)
-            and is_row_major(with_ones(self.order(image), image.shape))
+            and is_row_major(with_ones(self.given_order(image), image.shape))
             and line == after
             and estimate(form.extents[line]) >= LONG_LINE
             and form.window is not None
@@ -306,7 +339,7 @@ class _Layout:
     ) -> Value:
         made = contract(image, weights, left=left, right=right, out=out)
         made.node.name = node.name
-        self.laid_out.add(made)
+        self.note(made)
         return made
 
     def image(self, form: _Form, order: Order) -> Value:
@@ -371,18 +404,19 @@ class _Layout:
         if len(filters) != 1 or not is_known(*sizes) or max(sizes) < lanes:
             return None
         depthwise = all(n == 1 for n in sizes[:2])
-        laid_out = self.is_laid_out(form.image) or self.is_laid_out(form.weights)
-        if not laid_out and not depthwise:
-            return None  # two copies would take as long as they save
         order = tuple(map(form.right.index, (*form.summed, *form.group, *filters)))
-        cotangent = _moved(form.weights, order)
-        image = _moved(form.image, form.order)
-        if _is_there(cotangent) and _is_there(image) and not any(map(any, form.border(form.order))):
+        cotangent, image = _moved(form.weights, order), _moved(form.image, form.order)
+        laid_out = self.is_laid_out(form.image) or self.is_laid_out(form.weights)
+        given_so = all(is_same_array(value, self.root(value)) for value in (cotangent, image))
+        if not laid_out and not given_so and not depthwise:
+            return None  # two copies would take as long as they save
+        is_there = _is_there(cotangent) and _is_there(image)
+        if is_there and not form.has_border:
             return None
         out = "".join((*filters, *form.kernel, *form.channels))
         # Of depthwise convolutions the groups are the channels.
         out = out + form.group if depthwise else form.group + out
-        if depthwise and out == form.out:
+        if depthwise and out == form.out and not form.has_border:
             return None  # it was done before
         value = contract(
             self.image(form, form.order),
@@ -475,6 +509,11 @@ class _Form(Frozen):
         return bool(panels) and self.right == "".join([self.group, *panels, *self.summed, filters])
 
     @property
+    def has_border(self) -> bool:
+        """Whether windows see what is not in the image."""
+        return any(map(any, self.border(self.order)))
+
+    @property
     def order(self) -> Order:
         """Channels behind places."""
         labels = self.left[: self.image.ndim]
@@ -560,8 +599,12 @@ def _transposed(value: Value, order: Order) -> Value:
 
 
 def _is_there(value: Value) -> bool:
-    """Whether a value is an array in memory, in its own order, without being computed for it."""
-    node = value.node
+    """Whether a value is an array in memory, in its own order, without being computed for it, but
+    for axes of extent 1."""
+    root = value
+    while root.node.op in (transpose, reshape):
+        root = root.node.inputs[0]
+    node = root.node
     if node.op is CONSTANT:
-        return bool(node.attrs.shape)
-    return node.op is VARIABLE or node.op.has_memory
+        return bool(node.attrs.shape) and root is value
+    return (node.op is VARIABLE or node.op.has_memory) and is_same_array(value, root)

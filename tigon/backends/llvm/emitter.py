@@ -325,7 +325,14 @@ class Emitter(Memory):
         """A comparison of a quotient as one of the dividend."""
         if self.varies(right) and not self.varies(left):
             left, right, function = right, left, _TURNED[function]
-        if not isinstance(left, Apply) or left.function != "floordiv" or self.varies(right):
+        while isinstance(left, Apply) and left.function == "add" and not self.varies(right):
+            of_left, other = left.operands
+            if self.varies(other):
+                of_left, other = other, of_left
+            if self.varies(other) or not _is_quotient(of_left):
+                break
+            left, right = of_left, L.sub(right, other)
+        if not _is_quotient(left) or self.varies(right):
             return function, (left, right)
         dividend, divisor = left.operands
         if not isinstance(divisor, Const) or divisor.value <= 0:
@@ -491,18 +498,23 @@ class Emitter(Memory):
             if not self.varies(factor):
                 return tuple(L.mul(factor, part) for part in self._apart(other))  # type: ignore
         if self._divides_lanes(index):
-            _, divisor = index.operands
+            dividend, divisor = index.operands
+            lane = substitute(dividend, {Axis(self.axis or ""): self.lane()})
             if index.function == "mod":
-                return ZERO, L.mod(self.lane(), divisor)
-            return L.floordiv(self.first(), divisor), L.floordiv(self.lane(), divisor)
+                return ZERO, L.mod(lane, divisor)
+            return L.floordiv(self.first(), divisor), L.floordiv(lane, divisor)
         return ZERO, index
 
     def _divides_lanes(self, index: Expr) -> TypeGuard[Apply]:
-        """Whether it is the vector axis divided, or what is left, and the same in every vector but
-        for where that begins."""
+        """Whether it is the vector axis, or that and a number, divided, or what is left, and the
+        same in every vector but for where that begins."""
         if not isinstance(index, Apply) or index.function not in ("floordiv", "mod"):
             return False
         axis, divisor = index.operands
+        if isinstance(axis, Apply) and axis.function == "add":
+            axis, offset = axis.operands
+            if not isinstance(offset, Const):
+                return False
         number = divisor.value if isinstance(divisor, Const) else 0
         return (
             axis == Axis(self.axis or "") and self.whole and number > 0 and not self.lanes % number
@@ -655,6 +667,10 @@ def _rare_case(value: Expr) -> _RareCase:
 
 def _is_argument(expr: Expr) -> bool:
     return isinstance(expr, Local) and expr.name == GIVEN
+
+
+def _is_quotient(expr: Expr) -> TypeGuard[Apply]:
+    return isinstance(expr, Apply) and expr.function == "floordiv"
 
 
 def _emit_seldom(name: str, argument: Local, value: Expr, target: Target, lanes: int) -> Function:

@@ -13,7 +13,9 @@ from tigon.analysis.views import far_readers, is_computed
 from tigon.base.extents import estimate, same, same_shape
 from tigon.base.recursion import descend
 from tigon.ir import CONSTANT, VARIABLE, Graph, Node, Value
+from tigon.loop import build as L
 from tigon.loop.grammar import Axis
+from tigon.loop.simplify import affine
 from tigon.lower.elements import Coords, linear, squeezed
 from tigon.lower.fuse.group import CLOSED, EPILOGUES, Fusion, Group, outer_part, same_rows
 from tigon.lower.fuse.order import (
@@ -39,6 +41,17 @@ level of a butterfly doubles what the level before it repeats."""
 
 LARGEST_GROUP = 96
 """Members of a group: bounds the size of one native function and the depth of its expressions."""
+
+
+def _is_moved(read: Read, node: Node, own: NodeReads) -> bool:
+    """Whether a copy reads each element once at most, in the order in which they lie."""
+    size, points = estimate(size_of(read.value.shape)), estimate(read.loops.points)
+    innermost = read.loops.innermost
+    is_copy = node.op.family in POINTWISE and not own.cost
+    if not is_copy or points > size or not isinstance(innermost, Axis):
+        return False
+    form = affine(linear(read.coords, read.value.shape, own.ranges), {innermost.name})
+    return form is not None and form[0].get(innermost.name) == L.const(1)
 
 
 class _Fuser:
@@ -221,8 +234,9 @@ class _Fuser:
             producer = read.value.node
             if producer not in self.home:
                 continue
-            # What a scan reads once, nothing computes again.
-            limit = ROW_EXPANSION if node.op.family is Family.SCAN else CHEAP
+            # What a scan reads once, nothing computes again; nor what is only moved.
+            is_once = node.op.family is Family.SCAN or _is_moved(read, node, own)
+            limit = ROW_EXPANSION if is_once else CHEAP
             in_memory = node.op.family in READS_MEMORY
             if self.enabled and not in_memory and self._expand_cheaply(read, limit):
                 expanded.add(producer)

@@ -28,7 +28,6 @@ from tigon.ops.primitive.arithmetic import (
     absolute,
     add,
     divide,
-    floor,
     maximum,
     minimum,
     multiply,
@@ -36,7 +35,7 @@ from tigon.ops.primitive.arithmetic import (
     subtract,
 )
 from tigon.ops.primitive.choose import cast, where
-from tigon.ops.primitive.compare import equal, lesser
+from tigon.ops.primitive.compare import equal, greater_equal, lesser
 from tigon.ops.primitive.create import _iota
 from tigon.ops.primitive.functions import power, sqrt
 from tigon.ops.primitive.reduce import _reduce_argmax, _reduce_max, _reduce_sum
@@ -362,17 +361,22 @@ def _decompose_max_gradient(attrs: PoolingAttrs, g: Value, data: Value) -> Value
     phases = Phases.of(geometry, x.shape[2:])
     found, axes = _seen(_with_channels_first(attrs), x, _least(x))
     at = cast(_reduce_argmax(found, axes=axes), dtype=dtype)
-    at = _recoded(at, geometry.kernel, phases.whole)
     best, seen = phases.windows(at, fill=-1.0), phases.windows(cotangent)
 
     def term(choice: tuple[int, ...] | None) -> Value:
         own: Value | None = None
         step = 1
+        outside: list[Value] = []
         for axis in reversed(range(n)):
-            place = multiply(_places(phases, axis, n, choice, dtype), float(step))
+            place = _places(phases, axis, n, choice, dtype)
+            if geometry.kernel[axis] < phases.whole[axis]:
+                outside.append(greater_equal(place, float(geometry.kernel[axis])))
+            place = multiply(place, float(step))
             own = place if own is None else add(own, place)
-            step *= phases.whole[axis]
+            step *= geometry.kernel[axis]
         assert own is not None
+        for places in outside:  # no window has its maximum there
+            own = where(places, -2.0, own)
         chosen = equal(_spread_phases(best, n, choice), own)
         return where(chosen, _spread_phases(seen, n, choice), 0.0)
 
@@ -381,21 +385,6 @@ def _decompose_max_gradient(attrs: PoolingAttrs, g: Value, data: Value) -> Value
 
 def _with_channels_first(attrs: PoolingAttrs) -> PoolingAttrs:
     return replace(attrs, layout=None)
-
-
-def _recoded(at: Value, kernel: Shape, whole: Shape) -> Value:
-    """Positions within a kernel as positions within one of larger extents."""
-    if kernel[1:] == whole[1:]:
-        return at
-    result: Value | None = None
-    step = 1
-    for k, extent in reversed(list(zip(kernel, whole, strict=True))):
-        outer = floor(divide(at, float(k)))
-        digit = multiply(subtract(at, multiply(outer, float(k))), float(step))
-        result = digit if result is None else add(result, digit)
-        at, step = outer, step * extent
-    assert result is not None
-    return result
 
 
 def _infer_gradient(attrs: PoolingAttrs, g: TensorType, data: TensorType) -> TensorType:
