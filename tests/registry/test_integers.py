@@ -3,6 +3,7 @@ limits of the type and beyond 2**53, where floats no longer tell neighbours apar
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -18,7 +19,9 @@ from tigon import nd
 from tigon.base import TigonError, as_dtype
 from tigon.ir import Node
 from tigon.loop import build as L
+from tigon.ops import get
 from tigon.ops.record import Operator, is_of
+from tigon.program.operators import invoke
 
 INTEGERS = ("int64", "int32", "uint8")
 
@@ -173,6 +176,20 @@ SPELLED = {
     "greater": operator.gt,
     "greater_equal": operator.ge,
 }
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("name", ["broadcast_div", "broadcast_mod"])
+def test_limits_without_axes(name: str, dtype: str) -> None:
+    """Single numbers, for which numpy takes other ways than for arrays of them."""
+    op = get(name)
+    limits = np.iinfo(dtype)
+    numbers = [limits.min, limits.max, 0, 1, 7, max(limits.min, -1), max(limits.min, -7)]
+    for pair in itertools.product(numbers, repeat=2):
+        arrays = [np.array(number, dtype) for number in pair]
+        (wanted,) = op.oracle(op.attrs_type(), *arrays)
+        found = invoke(op, op.attrs_type(), arrays_of([array.reshape(1) for array in arrays]))
+        assert wanted.shape == () and found.asnumpy().tolist() == [wanted.tolist()], pair
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)

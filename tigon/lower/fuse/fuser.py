@@ -32,6 +32,9 @@ from tigon.ops.record import POINTWISE, READS_MEMORY, Family
 CHEAP = 4
 """Operations per element that are rather repeated than stored and loaded again."""
 
+SMALL = 4
+"""What is so many times smaller than an array stays near while that is read."""
+
 ROW_EXPANSION = 200
 """Operations expanded into a broadcasting reader: they are hoisted to the loop they vary with."""
 
@@ -52,6 +55,14 @@ def _is_moved(read: Read, node: Node, own: NodeReads) -> bool:
         return False
     form = affine(linear(read.coords, read.value.shape, own.ranges), {innermost.name})
     return form is not None and form[0].get(innermost.name) == L.const(1)
+
+
+def _before_views(value: Value) -> Value:
+    while value.node.op is not VARIABLE and value.node.op is not CONSTANT:
+        if value.node.op.family is not Family.VIEW:
+            break
+        value = value.node.inputs[0]
+    return value
 
 
 class _Fuser:
@@ -217,7 +228,7 @@ class _Fuser:
                 ):
                     return None
                 pending.extend(self._reader.instead_of(read, own))
-            elif self._expand_cheaply(read):
+            elif self._expand_cheaply(read, node):
                 expanded.add(producer)
                 pending.extend(self._reader.instead_of(read, own))
             else:
@@ -238,14 +249,14 @@ class _Fuser:
             is_once = node.op.family is Family.SCAN or _is_moved(read, node, own)
             limit = ROW_EXPANSION if is_once else CHEAP
             in_memory = node.op.family in READS_MEMORY
-            if self.enabled and not in_memory and self._expand_cheaply(read, limit):
+            if self.enabled and not in_memory and self._expand_cheaply(read, node, limit):
                 expanded.add(producer)
                 pending.extend(self._reader.instead_of(read, own))
             else:
                 needed.append(read.value)
         self._add(node, group, node.op.family is Family.REDUCTION, expanded, needed)
 
-    def _expand_cheaply(self, read: Read, limit: int = CHEAP) -> bool:
+    def _expand_cheaply(self, read: Read, reader: Node, limit: int = CHEAP) -> bool:
         producer = read.value.node
         if producer.op.family not in POINTWISE or self.home[producer].kind != "map":
             return False
@@ -257,7 +268,21 @@ class _Fuser:
             if read.loops.innermost in read.coords:  # no loop is inside of it
                 cost *= points // max(size, 1)
             return cost <= ROW_EXPANSION and read.value not in self.stored
-        return cost <= limit and self._has_one_reader(read.value) and read.value not in self.stored
+        if cost > limit or read.value in self.stored:
+            return False
+        if self._has_one_reader(read.value):
+            return True
+        reads_again = reader.op.family in (*POINTWISE, Family.REDUCTION) and points <= size
+        return reads_again and self._reads_one(producer)
+
+    def _reads_one(self, producer: Node) -> bool:
+        """Whether it reads one array of its size, which is written anyway, and small ones beside
+        it: whoever computes it then reads as much as who reads what was written, and nobody writes
+        it."""
+        size = estimate(size_of(producer.outputs[0].shape))
+        arrays = [_before_views(value) for value in producer.inputs]
+        large = [array for array in arrays if SMALL * estimate(size_of(array.shape)) > size]
+        return len(large) == 1 and self.home.get(large[0].node) is not self.home[producer]
 
     def _has_one_reader(self, value: Value) -> bool:
         """A view that several nodes read hands the value to each of them."""

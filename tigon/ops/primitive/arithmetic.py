@@ -97,9 +97,13 @@ def towards_zero(a: int, b: int) -> int:
 
 
 def _truncated(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    x, y = np.atleast_1d(x), np.atleast_1d(y)  # single objects would become int64 again
     quotient = np.abs(x.astype(object)) // np.where(y == 0, 1, np.abs(y.astype(object)))
     signed = np.where((x < 0) != (y < 0), -quotient, quotient)
-    return np.where(y == 0, 0, signed)
+    least = int(np.iinfo(x.dtype).min)
+    wrapped = (signed - least) % 2 ** (8 * x.dtype.itemsize) + least  # the least number by -1
+    return np.where(y == 0, 0, wrapped).reshape(shape)
 
 
 divide = elementwise(
