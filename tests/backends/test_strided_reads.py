@@ -157,9 +157,12 @@ def test_comparisons_of_the_vector_axis(function: str, step: int) -> None:
 )
 def test_nothing_is_gathered_that_lies_together(place: Expr) -> None:
     value = L.select(L.ge(place, 0), L.load(0, place, float32), 0.0)
-    for nest in (rows(10, L.load(0, place, float32)), rows(10, value)):
+    read = L.load(0, place, float32)
+    # Without masks one branch of a guarded read is for what is forbidden in the middle.
+    for nest in (rows(10, read), rows(10, value)) if cpu.target.masks else (rows(10, read),):
         assert "gather" not in cpu.llvm(cpu.prepare(nest).structure)
-    assert "gather" in cpu.llvm(cpu.prepare(rows(10, L.load(0, L.mul(J, 3), float32))).structure)
+    third = cpu.llvm(cpu.prepare(rows(10, L.load(0, L.mul(J, 3), float32))).structure)
+    assert ("gather" in third) == cpu.target.gathers
 
 
 def extreme(extents: tuple[int, int], combine: str = "argmax") -> Nest:
