@@ -42,6 +42,9 @@ if torch_side is not None:
     import torch
     from torch.nn import functional as F
 
+LAST = {4: "NHWC", 5: "NDHWC"}
+"""Layouts with channels last, by the axes of images."""
+
 SECONDS = 0.03
 TOLERANCE = 1e-3
 FORWARD, DATA, WEIGHT = "forward", "gradient of the data", "gradient of the weight"
@@ -201,8 +204,13 @@ class Case:
         scaled = found.reshape(self.exact.shape) / abs(self.exact).max()
         self.row.enter(name, run, lambda: scaled, **options)
 
-    def enter_tigon(self, name: str, function: Callable[[], Any]) -> None:
-        self.enter(name, lambda: _waited(function()), read=lambda made: made.asnumpy())
+    def enter_tigon(self, name: str, function: Callable[[], Any], last: bool = False) -> None:
+        """`last`: of its result the channels are the last axis."""
+
+        def read(made: Any) -> np.ndarray:
+            return np.moveaxis(made.asnumpy(), -1, 1) if last else made.asnumpy()
+
+        self.enter(name, lambda: _waited(function()), read=read)
 
 
 def _waited(array: Any) -> Any:
@@ -240,7 +248,7 @@ def _case(shape: Convolution, what: str, exact: np.ndarray) -> Case:
     return Case(row, shape.depthwise, exact=exact)
 
 
-def _layer(shape: Convolution, weight: Any) -> Any:
+def _layer(shape: Convolution, weight: Any, layout: str | None = None) -> Any:
     """Hybridized."""
     layer = LAYERS[len(shape.places)](
         shape.outputs,
@@ -251,6 +259,7 @@ def _layer(shape: Convolution, weight: Any) -> Any:
         groups=shape.groups,
         use_bias=False,
         in_channels=shape.inputs,
+        **({} if layout is None else {"layout": layout}),
     )
     layer.initialize()
     layer.weight.set_data(weight)
@@ -264,6 +273,10 @@ def _forward(shape: Convolution, arrays: Arrays) -> Case:
     x, weight = nd.array(arrays.data), nd.array(arrays.weight)
     layer = _layer(shape, weight)
     made.enter_tigon("tigon", lambda: layer(x))
+    if layout := LAST.get(x.ndim):
+        x_last, weight_last = map(_with_channels_last, (arrays.data, arrays.weight))
+        last = _layer(shape, weight_last, layout)
+        made.enter_tigon("tigon, channels last", lambda: last(x_last), last=True)
     made.enter_tigon("tigon imperative", lambda: shape.operator(x, weight))
     if torch_side is not None:
         convolve = (F.conv1d, F.conv2d, F.conv3d)[len(shape.places) - 1]
@@ -293,6 +306,10 @@ def _enter_bound(
     made.enter(name, run, read=lambda _: result())
 
 
+def _with_channels_last(array: np.ndarray) -> Any:
+    return nd.array(np.ascontiguousarray(np.moveaxis(array, 1, -1)))
+
+
 def _laid(array: np.ndarray, layout: Any) -> Any:
     return torch.from_numpy(array).contiguous(memory_format=layout)
 
@@ -306,13 +323,19 @@ def _gradient(shape: Convolution, arrays: Arrays, wanted: str) -> Case:
         source = x if wanted == DATA else weight
         return _backward(lambda: shape.operator(x, weight), source, cotangent)
 
-    x, weight, cotangent = map(nd.array, given)
-    layer = _layer(shape, weight)
-    if wanted == DATA:
-        layer.weight.grad_req = "null"
-    source = x if wanted == DATA else layer.weight.data()
+    def hybridized(made: Callable[[np.ndarray], Any], layout: str | None) -> Callable[[], Any]:
+        x, weight, cotangent = map(made, given)
+        layer = _layer(shape, weight, layout)
+        if wanted == DATA:
+            layer.weight.grad_req = "null"
+        source = x if wanted == DATA else layer.weight.data()
+        return _backward(lambda: layer(x), source, cotangent)
+
     made = _case(shape, wanted, imperative("float64")().asnumpy())
-    made.enter_tigon("tigon", _backward(lambda: layer(x), source, cotangent))
+    made.enter_tigon("tigon", hybridized(nd.array, None))
+    if layout := LAST.get(arrays.data.ndim):
+        call = hybridized(_with_channels_last, layout)
+        made.enter_tigon("tigon, channels last", call, last=True)
     made.enter_tigon("tigon imperative", imperative("float32"))
     if torch_side is not None:
         each = shape.each
@@ -479,6 +502,7 @@ class Found(turns.Beside):
 
 COLUMNS = (
     "tigon",
+    "tigon, channels last",
     "tigon imperative",
     "torch",
     "torch, channels last",
@@ -540,6 +564,14 @@ def goals(rows: list[Found]) -> list[str]:
         mean = math.exp(statistics.mean(math.log(row.ratio) for row in some if row.ratio))
         told = ["", ""] if most is None else [f"<= {most:g}", _word(mean <= most)]
         lines.append(pages.row([kind, str(len(some)), f"{mean:.2f}", *told]))
+    for layout in ("", ", channels last"):
+        one, other = f"tigon{layout}", f"torch{layout}"
+        pairs = [row.times for row in judged if one in row.times and other in row.times]
+        if pairs:
+            logs = [math.log(each[one].median / each[other].median) for each in pairs]
+            mean = math.exp(statistics.mean(logs))
+            cells = [f"{one} : {other}", str(len(pairs)), f"{mean:.2f}", "", ""]
+            lines.append(pages.row(cells))
     worst = max(judged, key=lambda row: row.ratio or 0)
     ratio = worst.ratio or 0
     above = sum((row.ratio or 0) > WORST for row in judged)
@@ -553,9 +585,10 @@ def _word(met: bool) -> str:
 
 EXPLANATION = """\
 Rows, turns and ratios are as above; microseconds. *Quickest turns* is the ratio of tigon's quickest
-turn to the quickest of all peers. *tigon* is a hybridized layer, *tigon imperative*
-the operator; gradients are called alone, on what was recorded before, as PyTorch's
-`convolution_backward`. The best peer is the quickest of all. The limit is the larger of operations
+turn to the quickest of all peers. *tigon* is a hybridized layer over images as MXNet has them,
+*channels last* one with `layout="NHWC"` over images so; *tigon imperative* the operator; gradients
+are called alone, on what was recorded before, as PyTorch's `convolution_backward`. The best peer is
+the quickest of all, and *tigon* the one that is compared. The limit is the larger of operations
 over peak and bytes over bandwidth, as above.
 """
 

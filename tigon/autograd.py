@@ -149,6 +149,14 @@ def _typed(array: Any) -> str:
     return "none" if array is None else f"shape {array.shape} and {as_dtype(array.dtype)}"
 
 
+def _check_alike(where: str, given: Any, target: Any, expected: str) -> None:
+    """The text is made where it is wanted only: of every call of backward it would be a half."""
+    if given is None:
+        return
+    if given.shape != target.shape or given.dtype_code != target.dtype_code:
+        raise TigonError(f"{where}: expected {expected}, {_typed(target)}; given {_typed(given)}")
+
+
 def _listed(given: Any) -> list[Any]:
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
@@ -176,12 +184,7 @@ def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> 
             "mark_variables",
             f"expected grad_req 'write', 'add' or 'null'; given {request!r}",
         )
-        check(
-            given is None
-            or (given.shape == target.shape and given.dtype_code == target.dtype_code),
-            "mark_variables",
-            f"expected a gradient like its variable, {_typed(target)}; given {_typed(given)}",
-        )
+        _check_alike("mark_variables", given, target, "a gradient like its variable")
         target.mark_variable(given, request)
 
 
@@ -212,11 +215,7 @@ def _heads(where: str, heads: Any, head_grads: Any) -> tuple[list[NDArray], list
         f"expected one head gradient per head; given {len(grads)} for {len(heads)}",
     )
     for head, grad in zip(heads, grads, strict=True):
-        check(
-            grad is None or (grad.shape == head.shape and grad.dtype_code == head.dtype_code),
-            where,
-            f"expected a head gradient like its head, {_typed(head)}; given {_typed(grad)}",
-        )
+        _check_alike(where, grad, head, "a head gradient like its head")
     return heads, grads
 
 

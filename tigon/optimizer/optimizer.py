@@ -321,12 +321,13 @@ class Optimizer(NamesWrongTypes):
         `place`. What a subclass of a program keeps may be anything."""
         exact = weight if place is None else states[place]
         for number, state in enumerate(states if self._is_ours else ()):
-            check(
-                state.shape == exact.shape and state.dtype == exact.dtype,
-                type(self).__name__,
-                f"state {number} of parameter {index!r}: expected {as_dtype(exact.dtype)} of shape "
-                f"{tuple(exact.shape)} like the weight; given {as_dtype(state.dtype)} of shape "
-                f"{tuple(state.shape)}; make states by create_state_multi_precision",
+            if state.shape == exact.shape and state.dtype == exact.dtype:
+                continue
+            raise TigonError(
+                f"{type(self).__name__}: state {number} of parameter {index!r}: expected "
+                f"{as_dtype(exact.dtype)} of shape {tuple(exact.shape)} like the weight; given "
+                f"{as_dtype(state.dtype)} of shape {tuple(state.shape)}; make states by "
+                "create_state_multi_precision"
             )
 
     def formula(

@@ -121,11 +121,11 @@ class Executor:
         return self.outputs
 
     def _set(self, name: str, given: Any) -> None:
-        check(
-            name in self.arg_dict,
-            "Executor.forward",
-            f"the symbol has no argument '{name}'; it has: {', '.join(self.arg_dict)}",
-        )
+        if name not in self.arg_dict:
+            raise TigonError(
+                f"Executor.forward: the symbol has no argument '{name}'; it has: "
+                f"{', '.join(self.arg_dict)}"
+            )
         target = self.arg_dict[name]
         array = as_array("Executor.forward", name, given)
         check(

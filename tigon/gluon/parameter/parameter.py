@@ -510,12 +510,11 @@ class Parameter(NamesWrongTypes):
         found = self._arrays.get(wanted)
         if found is None and len(self._arrays) == 1 and ctx is None:
             return next(iter(self._arrays.values()))
-        check(
-            found is not None,
-            self._where,
-            f"is not on {wanted} but on {_shown(self._arrays)}; "
-            "call reset_ctx or initialize with this ctx",
-        )
+        if found is None:
+            raise TigonError(
+                f"{self._where}: is not on {wanted} but on {_shown(self._arrays)}; call reset_ctx "
+                "or initialize with this ctx"
+            )
         return found
 
     def _check_initialized(self) -> None:

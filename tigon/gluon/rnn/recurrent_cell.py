@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tigon import nd
-from tigon.base import as_dtype, check
+from tigon.base import TigonError, as_dtype, check
 from tigon.gluon.block import Block, HybridBlock
 from tigon.gluon.parameter import Parameter, ParameterDict
 from tigon.gluon.rnn.sequences import (
@@ -150,13 +150,14 @@ class HybridRecurrentCell(RecurrentCell, HybridBlock):
         for number, (state, info) in enumerate(zip(states, found, strict=True)):
             if not (isinstance(state, NDArray) and isinstance(inputs, NDArray)):
                 continue
-            check(
-                state.shape == info["shape"]
-                and (state.dtype == inputs.dtype or casting.mixes(state.dtype, inputs.dtype)),
-                type(self).__name__,
-                f"states[{number}]: expected shape {info['shape']}, {as_dtype(inputs.dtype)} like "
-                f"inputs; given {state.shape}, {as_dtype(state.dtype)}; begin_state(batch_size="
-                f"{inputs.shape[0]}) gives those to begin with",
+            is_alike = state.dtype == inputs.dtype or casting.mixes(state.dtype, inputs.dtype)
+            if is_alike and state.shape == info["shape"]:
+                continue
+            raise TigonError(
+                f"{type(self).__name__}: states[{number}]: expected shape {info['shape']}, "
+                f"{as_dtype(inputs.dtype)} like inputs; given {state.shape}, "
+                f"{as_dtype(state.dtype)}; begin_state(batch_size={inputs.shape[0]}) gives those "
+                "to begin with"
             )
 
 
