@@ -9,10 +9,16 @@ import numpy as np
 import pytest
 
 from tests.backends.harness import Launch, check, narrow, run
+from tigon import _native
 from tigon.backends.cpu.backend import CpuBackend, cpu
+from tigon.base import TensorType, as_dtype
 from tigon.base.dtypes import DType, float32, float64, int32, int64, uint8
+from tigon.ir import Graph, variable
 from tigon.loop import build as L
 from tigon.loop.grammar import Buffer, Contraction, Expr, Let, LoopAxis, Store
+from tigon.ops import get
+from tigon.passes.gradient import gradient
+from tigon.program.compile import compile_graph
 
 B, M, N, K = (L.axis(name) for name in "bmnk")
 RANDOM = np.random.default_rng(3)
@@ -365,3 +371,22 @@ def test_launches_do_not_write_beyond_their_scratch() -> None:
     launch()
     assert (launch._scratch[-64:] == 7).all()
     np.testing.assert_array_equal(out, x.T @ y.T)
+
+
+@pytest.mark.parametrize("channels", [8, 16, 17, 31, 32, 40, 100])
+def test_gradients_of_a_channel_s_weights(channels: int) -> None:
+    """A few vectors of channels side by side, the last ones perhaps computed twice."""
+    shape = (2, 7, 6, channels)
+    x, g = (variable(name, TensorType(shape, as_dtype("float32"))) for name in "xg")
+    w = variable("w", TensorType((channels, 3, 3, 1), as_dtype("float32")))
+    fields = {"kernel": (3, 3), "pad": (1, 1), "num_filter": channels, "num_group": channels}
+    y = get("Convolution")(x, w, no_bias=True, layout="NHWC", **fields)
+    (found,) = gradient([y], [g], [w])
+    graph = Graph([x, w, g], [found])
+    random = np.random.default_rng(channels)
+    given = [random.integers(-3, 4, v.shape).astype("float32") for v in graph.inputs]
+    (made,) = compile_graph(graph).run([_native.from_numpy(array) for array in given])
+    padded = np.pad(given[0], ((0, 0), (1, 1), (1, 1), (0, 0)))
+    for u, v in np.ndindex(3, 3):
+        wanted = (padded[:, u : u + 7, v : v + 6] * given[2]).sum((0, 1, 2))
+        np.testing.assert_array_equal(made.asnumpy()[:, u, v, 0], wanted)

@@ -52,7 +52,7 @@ def as_nest(nest: Contraction, registers: Registers, is_open: bool) -> Nest | No
     """The nest to run instead, or None where tiles are better. `is_open`: for many sizes."""
     rows, columns = count(nest.rows), count(nest.columns)
     if _along_batch(nest):
-        return _vectors_of_batch(nest)
+        return _vectors_of_batch(nest, registers)
     line = _line(nest)
     if line is not None:
         return _vectors_of_line(nest, line)
@@ -220,15 +220,32 @@ def _places(axes: Sequence[LoopAxis]) -> list[dict[Expr, Expr]]:
     ]
 
 
-def _vectors_of_batch(nest: Contraction) -> Nest:
+def _vectors_of_batch(nest: Contraction, registers: Registers) -> Nest:
     """Few long sums of one lane, such as the gradients of a channel's weights, are added up
-    together: what is read for one is read for its neighbours, too."""
+    together: what is read for one is read for its neighbours, too. So are those of a few vectors
+    side by side, of which each place lies far from the one before."""
     last = nest.batch[-1]
     results = (*nest.rows, *nest.columns)
     few = 1 < count(results) <= _SUMS and _are_fixed(results)
     if few and count(nest.inner) >= _LONG and not _accumulates(nest):
-        vector = Loop((_vector(last),), _together(nest, nest.inner, _places(results)))
-        return Nest(nest.buffers, nest.batch[:-1], (vector,))
+        extent, lanes = cost.extent(last), registers.lanes(nest.dtype.itemsize)
+        if extent < lanes or not _are_fixed((last,)):
+            vector = Loop((_vector(last),), _together(nest, nest.inner, _places(results)))
+            return Nest(nest.buffers, nest.batch[:-1], (vector,))
+        most = (registers.count - _OPERANDS) // count(results)
+        vectors = max(1, min(most, extent // lanes))
+        block = LoopAxis(f"{last.name}.block", Const(-(-extent // (vectors * lanes))))
+        first = L.minimum(L.mul(_axis(block), vectors * lanes), extent - vectors * lanes)
+        places = [
+            {**place, _axis(last): L.add(L.add(first, vector * lanes), _axis(last))}
+            for place in _places(results)
+            for vector in range(vectors)
+        ]
+        vector = Loop(
+            (LoopAxis(last.name, Const(lanes), Const(0), True),),
+            _together(nest, nest.inner, places),
+        )
+        return Nest(nest.buffers, (*nest.batch[:-1], block), (vector,))
     loop = Loop((_vector(last),), _terms(nest))
     return Nest(nest.buffers, (*nest.batch[:-1], *results), (loop,))
 
