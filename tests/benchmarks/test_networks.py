@@ -210,6 +210,7 @@ print(convolutions.rates([quick], 1.0), convolutions.goals([replace(quick, judge
         "| gradient of the data | 1 | 2.00 |  |  |",
         "| depthwise | 1 | 0.50 | <= 0.8 | met |",
         "| all | 2 | 1.00 | <= 0.95 | **missed** |",
+        "| tigon : torch | 2 | 1.00 |  |  |",
         "| the greatest: b: gradient of the data | 1 above 1.15 | 2.00 | <= 1.15 | **missed** |",
         "[] []",
     ]

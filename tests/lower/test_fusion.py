@@ -177,3 +177,30 @@ def test_deep_products_with_few_results_run_in_parts() -> None:
     assert contraction.outputs[0].shape == (4, 24, 60)
     assert reduction.outputs[0].shape == (24, 60)
     check_meaning([product])
+
+
+def centred(rows: int) -> list[Value]:
+    x, g = given("x", rows, 16), given("g", rows, 16)
+    mean = get("sum")(x, axis=0, keepdims=True) * (0.5 / rows)
+    away = get("broadcast_sub")(x, mean)
+    variance = get("sum")(away * away, axis=0, keepdims=True)
+    moved = get("sum")(away * g, axis=0, keepdims=True)
+    return [get("broadcast_mul")(away, moved / (variance + 1))]
+
+
+def test_what_is_one_subtraction_away_is_not_written() -> None:
+    """Several readers, none of which can be in step with another."""
+    assert compile_graph(Graph.of(centred(4096))).memory_plan.arena_bytes < 4 * 4096 * 16
+    check_meaning(centred(20))
+
+
+def test_what_takes_long_is_computed_once() -> None:
+    """Whoever moves it computes it, but not each of several."""
+    x = given("x", 64, 48)
+    value = get("tanh")(x)
+    cut = [get("slice_axis")(value, axis=1, begin=at, end=at + 20) for at in (3, 25)]
+    for outputs in (cut[:1], cut):
+        compiled = compile_graph(Graph.of(outputs))
+        assert sum(str(kernel).count("tanh(") for kernel in compiled.kernels) == 1
+        assert (compiled.memory_plan.arena_bytes == 0) == (len(outputs) == 1)
+        check_meaning(outputs)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tigon import sym
 from tigon.base import as_dtype, check
+from tigon.base.dtypes import float32
 from tigon.base.files import AnyPath
 from tigon.context import check_contexts
 from tigon.export.params import plain_names
@@ -20,6 +21,7 @@ from tigon.gluon.parameter.files import load_into, load_named
 from tigon.ir.graph import VARIABLE, Graph, nodes_within
 from tigon.ir.recast import recast
 from tigon.ir.rewrite import renamed
+from tigon.sym.inference import Hint, dtypes_without_shapes
 
 
 class SymbolBlock(HybridBlock):
@@ -199,13 +201,12 @@ def with_prefix(symbol: Any, prefix: str, inputs: Sequence[str]) -> Any:
 
 def _dtypes(symbol: Any, inputs: Sequence[str]) -> dict[str, Any]:
     """Of all variables, as these say or as follows from what they meet; inputs that say nothing are
-    float32."""
+    float32. Of shapes nothing is asked: what a file says of them need not be all."""
     said = symbol.attr_dict()
-    given = {name: said.get(name, {}).get("__dtype__") for name in inputs}
-    usual = {name: "float32" for name, dtype in given.items() if dtype is None}
-    arguments, _, auxiliary = symbol.infer_type(**usual)
-    names = (*symbol.list_arguments(), *symbol.list_auxiliary_states())
-    return dict(zip(names, (*arguments, *auxiliary), strict=True))
+    usual = [name for name in inputs if said.get(name, {}).get("__dtype__") is None]
+    nodes = symbol._nodes()
+    found = dtypes_without_shapes(nodes, {}, {name: Hint(None, float32) for name in usual})
+    return {node.name: found[node.outputs[0]].name for node in nodes if node.op is VARIABLE}
 
 
 def _statistics(graph: Graph) -> set[str]:

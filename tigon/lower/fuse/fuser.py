@@ -272,8 +272,8 @@ class _Fuser:
             return False
         if self._has_one_reader(read.value):
             return True
-        reads_again = reader.op.family in (*POINTWISE, Family.REDUCTION) and points <= size
-        return reads_again and self._reads_one(producer)
+        is_again = reader.op.family in (*POINTWISE, Family.REDUCTION) and points <= size
+        return is_again and cost <= CHEAP and self._reads_one(producer)
 
     def _reads_one(self, producer: Node) -> bool:
         """Whether it reads one array of its size, which is written anyway, and small ones beside
