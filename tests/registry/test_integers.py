@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tigon as mx
-from tests.registry.test_execution import arrays_of, as_graph, run, visible
+from tests.registry.test_execution import arrays_of, as_graph, check_refusal, run, visible
 from tests.registry.test_records import OPERATORS, declared, node_of
 from tigon import nd
 from tigon.base import TigonError, as_dtype
@@ -76,7 +76,9 @@ def results(node: Node, given: list[np.ndarray]) -> list[list[np.ndarray] | None
     for way in ways:
         try:
             found.append([array.asnumpy() for array in way(arrays_of(given))])
-        except TigonError:
+        except TigonError as error:
+            if "does not fit" in str(error):
+                check_refusal(node, error)
             found.append(None)
     return found
 

@@ -375,8 +375,8 @@ def _decompose_max_gradient(attrs: PoolingAttrs, g: Value, data: Value) -> Value
             own = place if own is None else add(own, place)
             step *= geometry.kernel[axis]
         assert own is not None
-        for places in outside:  # no window has its maximum there
-            own = where(places, -2.0, own)
+        for places in outside:  # no window has its maximum there, nor at a number so large
+            own = where(places, float(prod(geometry.kernel)), own)
         chosen = equal(_spread_phases(best, n, choice), own)
         return where(chosen, _spread_phases(seen, n, choice), 0.0)
 
