@@ -151,3 +151,17 @@ def test_one_window_costs_its_gradient_as_much_as_itself() -> None:
         np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-12)
         total = (slopes[0] * x.asnumpy()).sum()  # both are linear where they are not at an edge
         np.testing.assert_allclose(total, y.sum().asscalar(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "float16", "float64"])
+@pytest.mark.parametrize("kernel", [(3, 3), (2, 2), (4, 3)])
+def test_maxima_are_found_again_in_any_dtype(kernel: tuple[int, int], dtype: str) -> None:
+    """Marks of places that no window has, or none sees, fit the narrowest, too."""
+    op = get("_backward_Pooling_max")
+    fields = {"kernel": kernel, "stride": (2, 2), "pad": (1, 1)}
+    x = np.random.default_rng(0).permutation(98).reshape(1, 2, 7, 7).astype(dtype)
+    pooled = nd.Pooling(nd.array(x, dtype=dtype), pool_type="max", **fields)
+    g = np.ones(pooled.shape, dtype)
+    (wanted,) = op.oracle(op.make_attrs(fields), g, x)
+    found = op(nd.array(g, dtype=dtype), nd.array(x, dtype=dtype), **fields)
+    np.testing.assert_array_equal(found.asnumpy(), wanted)

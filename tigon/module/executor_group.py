@@ -185,7 +185,7 @@ class DataParallelExecutorGroup:
         for old, made in zip(before["execs"], self.execs, strict=True):
             made._monitor = old._monitor
             for mon in self._monitors:
-                mon.exes = [made if one is old else one for one in getattr(mon, "exes", ())]
+                mon.exes = [made if one is old else one for one in mon.exes]
 
     # -- arrays
 
@@ -418,7 +418,8 @@ class DataParallelExecutorGroup:
 
     def install_monitor(self, mon: Any) -> None:
         """Let a monitor see what every executor computes."""
-        self._monitors.append(mon)
+        if hasattr(mon, "exes"):  # one that says what it looks at, as `Monitor` does
+            self._monitors.append(mon)
         for executor in self.execs:
             mon.install(executor)
 

@@ -15,6 +15,7 @@ from tigon.backends.llvm.instructions import (
     multiply_add,
     same,
     select,
+    smaller,
 )
 from tigon.backends.llvm.lanes import fold_lanes, fold_rows, shuffled, spread
 from tigon.backends.llvm.scalar import emit_expression
@@ -321,18 +322,15 @@ class Body:
                 out, "and", *(compare(out, "icmp sge", extent, least) for extent in extents)
             )
 
-        def less(a: Value, b: Value) -> Value:
-            return select(out, compare(out, "icmp slt", a, b), a, b)
-
         def squares(end: Value, least: int, is_some: bool) -> None:
             final = [binary(out, "sub", stop, literal(least, "i64")) for _, stop in ends]
 
             def along(line: Value, carried: list[Value]) -> list[Value]:
-                line = less(line, final[0])
+                line = smaller(out, line, final[0])
                 e.bind_axis(lines.name, line)
 
                 def square(column: Value, carried: list[Value]) -> list[Value]:
-                    column = less(column, final[1])
+                    column = smaller(out, column, final[1])
                     e.bind_axis(columns.name, column)
                     places = [
                         out.op(
@@ -345,7 +343,7 @@ class Body:
                     given = (load.dtype, (places[0], apart[0]), (places[1], apart[1]))
                     if is_some:
                         left = [
-                            less(binary(out, "sub", stop, first), literal(lanes, "i64"))
+                            smaller(out, binary(out, "sub", stop, first), literal(lanes, "i64"))
                             for first, stop in ((line, last_line), (column, last_column))
                         ]
                         turn_square(e, *given, (left[0], left[1]))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tigon.backends.cpu.nest import Body, NestPlan
 from tigon.backends.llvm.emitter import Emitter
-from tigon.backends.llvm.instructions import binary, compare, select
+from tigon.backends.llvm.instructions import binary, compare, select, smaller
 from tigon.backends.llvm.lanes import floor_quotient, spread
 from tigon.backends.llvm.text import Value, element_type, literal
 from tigon.base.dtypes import DType
@@ -37,7 +37,7 @@ class Positions:
         return binary(self.out, opcode, a, b)
 
     def least(self, a: Value, b: Value) -> Value:
-        return select(self.out, compare(self.out, "icmp slt", a, b), a, b)
+        return smaller(self.out, a, b)
 
     def panels(self, size: Value, unit: int) -> Value:
         return self.op("udiv", self.op("add", size, unit - 1), unit)

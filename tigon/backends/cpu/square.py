@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tigon.backends.llvm.emitter import Emitter
-from tigon.backends.llvm.instructions import binary, compare, select
+from tigon.backends.llvm.instructions import binary, compare, select, smaller
 from tigon.backends.llvm.target import Target
 from tigon.backends.llvm.text import Function, Value, element_type, literal
 from tigon.base.dtypes import DType
@@ -74,7 +74,7 @@ def _emit_transpose(name: str, target: Target, dtype: DType, is_some: bool) -> F
 
     def some(first: Value, carried: list[Value]) -> list[Value]:
         if is_some:
-            first = select(out, compare(out, "icmp slt", first, latest), first, latest)
+            first = smaller(out, first, latest)
         corner = at("%source", first)
         rows = []
         for r in range(piece):

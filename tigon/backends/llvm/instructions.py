@@ -22,6 +22,11 @@ def select(out: Function, condition: Value, a: Value, b: Value) -> Value:
     return out.op(f"select {condition}, {a}, {b}", a.element, a.lanes)
 
 
+def smaller(out: Function, a: Value, b: Value) -> Value:
+    """Of two whole numbers, with a sign."""
+    return select(out, compare(out, "icmp slt", a, b), a, b)
+
+
 def convert(out: Function, opcode: str, a: Value, element: str) -> Value:
     if a.element == element:
         return a

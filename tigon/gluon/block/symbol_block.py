@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tigon import sym
@@ -67,7 +67,7 @@ class SymbolBlock(HybridBlock):
         auxiliary = set(outputs.list_auxiliary_states())
         given = dict(params.items()) if params is not None else {}
         said = outputs.attr_dict()
-        dtypes = _dtypes(outputs, self._input_names)
+        dtypes = _dtypes(outputs, self._input_names, said)
         for name in outputs.list_inputs():
             if name in self._input_names:
                 continue
@@ -199,10 +199,12 @@ def with_prefix(symbol: Any, prefix: str, inputs: Sequence[str]) -> Any:
     return sym.Symbol(values)
 
 
-def _dtypes(symbol: Any, inputs: Sequence[str]) -> dict[str, Any]:
+def _dtypes(
+    symbol: Any, inputs: Sequence[str], said: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
     """Of all variables, as these say or as follows from what they meet; inputs that say nothing are
-    float32. Of shapes nothing is asked: what a file says of them need not be all."""
-    said = symbol.attr_dict()
+    float32. Of shapes nothing is asked: what a file says of them need not be all. `said`: the
+    attributes of all nodes."""
     usual = [name for name in inputs if said.get(name, {}).get("__dtype__") is None]
     nodes = symbol._nodes()
     found = dtypes_without_shapes(nodes, {}, {name: Hint(None, float32) for name in usual})
